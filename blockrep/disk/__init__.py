@@ -1,0 +1,1 @@
+"""What is on a disk: devices, tables, filesystems, holds, the area record."""

@@ -1,0 +1,238 @@
+"""The one way to read and write a disk: whole-device offsets, full transfers, real barriers.
+
+A device is opened once and for all its bytes. Nothing else of blockrep writes to a disk, so a test
+that wraps `write` and `flush` sees every write and every barrier.
+
+Block devices and files that allow it are written with O_DIRECT, so that no stale page cache of a
+partition or of the whole disk stands between us and the medium; reads go the same way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import mmap
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from blockrep.errors import (
+    DeviceBusy,
+    DeviceIO,
+    DeviceNotFound,
+    DeviceUnsupported,
+    PermissionMissing,
+)
+
+BLKGETSIZE64 = 0x80081272
+BLKSSZGET = 0x1268
+BLKROGET = 0x125E
+BLKFLSBUF = 0x1261
+F_OFD_SETLK = 37
+
+DIRECT_ALIGN_BYTES = 4096
+CHUNK_BYTES = 8 << 20
+
+
+class Device:
+    """A block device or a disk image file.
+
+    `sector_bytes` is the logical sector size; a file has 512 unless the caller says otherwise.
+    Errors are `DeviceIO` with the offset; a failed write leaves its range undefined.
+    """
+
+    def __init__(self, path: Path, *, writable: bool = False, sector_bytes: int = 512) -> None:
+        """Open `path`; writable opens hold it against every other user of the device.
+
+        A block device is held with O_EXCL (no mount, swap, md, dm or second blockrep), a file with
+        an open-file-description lock. `DeviceBusy` when somebody else has it.
+        """
+        self.path = path
+        self.writable = writable
+        self._fd = _open(path, writable)
+        self._direct_fd = -1
+        try:
+            status = os.fstat(self._fd)
+            self.is_block = stat.S_ISBLK(status.st_mode)
+            if self.is_block:
+                self.size_bytes = _ioctl_u64(self._fd, BLKGETSIZE64)
+                self.sector_bytes = _ioctl_int(self._fd, BLKSSZGET)
+                if writable and _ioctl_int(self._fd, BLKROGET):
+                    raise DeviceUnsupported(f"{path} is read-only")
+            else:
+                self.size_bytes = status.st_size
+                self.sector_bytes = sector_bytes
+                if writable:
+                    _lock_file(self._fd, path)
+            self._direct_fd = _open_direct(path, writable, self.is_block)
+            self._bounce = mmap.mmap(-1, CHUNK_BYTES)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the device; safe to call twice."""
+        for name in ("_direct_fd", "_fd"):
+            fd = getattr(self, name)
+            setattr(self, name, -1)
+            if fd >= 0:
+                os.close(fd)
+
+    def read(self, offset_bytes: int, length_bytes: int) -> bytes:
+        """Exactly `length_bytes` from any offset; `DeviceIO` past the end or on an error."""
+        self._check_range(offset_bytes, length_bytes)
+        parts = [bytes(view) for view in self._read_chunks(offset_bytes, length_bytes)]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _read_chunks(self, offset_bytes: int, length_bytes: int) -> Iterator[memoryview]:
+        at, end = offset_bytes, offset_bytes + length_bytes
+        while at < end:
+            base = at - at % DIRECT_ALIGN_BYTES
+            span = min(CHUNK_BYTES, _round_up(end, DIRECT_ALIGN_BYTES) - base)
+            span = min(span, self.size_bytes - base)
+            self._read_full(base, span)
+            take = min(end, base + span) - at
+            yield memoryview(self._bounce)[at - base : at - base + take]
+            at += take
+
+    def _read_full(self, base: int, span: int) -> None:
+        """Read into the bounce buffer; `base` is aligned, `span` may end at the device's end."""
+        done = 0
+        while done < span:
+            fd = self._fd_for(base + done, span - done)
+            with memoryview(self._bounce) as whole, whole[done:span] as view:
+                try:
+                    got = os.preadv(fd, [view], base + done)
+                except OSError as error:
+                    raise self._io_error("read", base + done, error) from error
+            if got == 0:
+                raise DeviceIO(f"{self.path} ends at byte {base + done}, before its stated size")
+            done += got
+
+    def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
+        """Write whole sectors. Not durable before `flush`."""
+        length = len(data)
+        self._check_range(offset_bytes, length)
+        if offset_bytes % self.sector_bytes or length % self.sector_bytes:
+            raise ValueError("a write must cover whole sectors")
+        at = 0
+        source = memoryview(data)
+        while at < length:
+            span = min(CHUNK_BYTES, length - at)
+            self._bounce[:span] = source[at : at + span]
+            self._write_full(offset_bytes + at, span)
+            at += span
+
+    def _write_full(self, base: int, span: int) -> None:
+        done = 0
+        while done < span:
+            fd = self._fd_for(base + done, span - done)
+            with memoryview(self._bounce) as whole, whole[done:span] as view:
+                try:
+                    done += os.pwritev(fd, [view], base + done)
+                except OSError as error:
+                    raise self._io_error("write", base + done, error) from error
+
+    def flush(self) -> None:
+        """A barrier: everything written before is on the medium when it returns.
+
+        fsync is one on a raw device; sync(2) and BLKFLSBUF are not.
+        """
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise self._io_error("flush", 0, error) from error
+
+    def drop_caches(self) -> None:
+        """Make buffered readers of the whole device see the medium (block devices only)."""
+        if self.is_block:
+            with contextlib.suppress(OSError):
+                fcntl.ioctl(self._fd, BLKFLSBUF, 0)
+
+    def _fd_for(self, offset_bytes: int, length_bytes: int) -> int:
+        aligned = not (offset_bytes % self.sector_bytes or length_bytes % self.sector_bytes)
+        return self._direct_fd if aligned and self._direct_fd >= 0 else self._fd
+
+    def _check_range(self, offset_bytes: int, length_bytes: int) -> None:
+        if offset_bytes < 0 or length_bytes < 0 or offset_bytes + length_bytes > self.size_bytes:
+            raise DeviceIO(
+                f"{self.path}: bytes {offset_bytes} to {offset_bytes + length_bytes} lie outside "
+                f"its {self.size_bytes}"
+            )
+
+    def _io_error(self, verb: str, offset_bytes: int, error: OSError) -> DeviceIO:
+        return DeviceIO(
+            f"{self.path}: cannot {verb} at byte {offset_bytes}: {os.strerror(error.errno or 0)}"
+        )
+
+
+def _round_up(value: int, unit: int) -> int:
+    return -(-value // unit) * unit
+
+
+def _open(path: Path, writable: bool) -> int:
+    flags = os.O_CLOEXEC | (os.O_RDWR if writable else os.O_RDONLY)
+    try:
+        mode = path.stat().st_mode
+        if not (stat.S_ISBLK(mode) or stat.S_ISREG(mode)):
+            raise DeviceUnsupported(f"{path} is neither a block device nor a file")
+        if writable and stat.S_ISBLK(mode):
+            flags |= os.O_EXCL
+        return os.open(path, flags)
+    except FileNotFoundError as error:
+        raise DeviceNotFound(f"{path} does not exist") from error
+    except PermissionError as error:
+        raise PermissionMissing(f"no permission to open {path}") from error
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise DeviceBusy(f"{path} is in use") from error
+        if error.errno == errno.EROFS:
+            raise DeviceUnsupported(f"{path} is read-only") from error
+        raise DeviceIO(f"cannot open {path}: {error.strerror}") from error
+
+
+def _open_direct(path: Path, writable: bool, is_block: bool) -> int:
+    """A second descriptor with O_DIRECT, or -1 where the file system knows no direct I/O.
+
+    Opened through /proc so that it names the same device even if the path was replaced; O_EXCL is
+    held by the first descriptor.
+    """
+    flags = os.O_CLOEXEC | os.O_DIRECT | (os.O_RDWR if writable else os.O_RDONLY)
+    try:
+        return os.open(path, flags)
+    except OSError as error:
+        if is_block and error.errno != errno.EINVAL:
+            raise DeviceIO(f"cannot open {path}: {error.strerror}") from error
+        return -1
+
+
+def _lock_file(fd: int, path: Path) -> None:
+    """An OFD write lock over the whole file: no second blockrep, and it ends with the descriptor."""
+    lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    try:
+        fcntl.fcntl(fd, F_OFD_SETLK, lock)
+    except OSError as error:
+        raise DeviceBusy(f"{path} is in use by another program") from error
+
+
+def _ioctl_u64(fd: int, request: int) -> int:
+    return int(struct.unpack("Q", fcntl.ioctl(fd, request, bytes(8)))[0])
+
+
+def _ioctl_int(fd: int, request: int) -> int:
+    return int(struct.unpack("i", fcntl.ioctl(fd, request, bytes(4)))[0])

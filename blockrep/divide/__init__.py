@@ -1,0 +1,1 @@
+"""Divide a disk into a first and a second area, and give it back; never at risk."""
