@@ -134,7 +134,7 @@ class Variant:
 
 # Mappings, as debugfs lists them.
 
-RANGE = re.compile(r"\((\d+)(\[u\])?(?:-(\d+)(?:\[u\])?)?\):(\d+)(?:-(\d+))?")
+RANGE = re.compile(r"\((\d+)(?:-(\d+))?(\[u\])?\):(\d+)")
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def inodes_of(image: Path) -> dict[int, Inode]:
             continue
         mapping: dict[int, int] = {}
         unwritten = set()
-        for low, flag, high, start, _ in RANGE.findall(text):
+        for low, high, flag, start in RANGE.findall(text):
             for lblk in range(int(low), int(high or low) + 1):
                 mapping[lblk] = int(start) + lblk - int(low)
                 if flag:
