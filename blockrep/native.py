@@ -82,7 +82,6 @@ def consolidate(
 
 _ERRORS: dict[int, type[BlockrepError]] = {
     errno.ENOSPC: DoesNotFit,
-    errno.EBUSY: FilesystemUnsupported,
     errno.EOPNOTSUPP: FilesystemUnsupported,
     errno.EIO: FilesystemDamaged,
     errno.EUCLEAN: FilesystemDamaged,
