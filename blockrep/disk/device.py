@@ -16,7 +16,6 @@ import mmap
 import os
 import stat
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -27,6 +26,7 @@ from blockrep.errors import (
     DeviceUnsupported,
     PermissionMissing,
 )
+from blockrep.extents import round_up
 
 BLKGETSIZE64 = 0x80081272
 BLKSSZGET = 0x1268
@@ -96,57 +96,62 @@ class Device:
     def read(self, offset_bytes: int, length_bytes: int) -> bytes:
         """Exactly `length_bytes` from any offset; `DeviceIO` past the end or on an error."""
         self._check_range(offset_bytes, length_bytes)
-        parts = [bytes(view) for view in self._read_chunks(offset_bytes, length_bytes)]
+        parts = []
+        at, end = offset_bytes, offset_bytes + length_bytes
+        with memoryview(self._bounce) as bounce:
+            while at < end:
+                base = at - at % DIRECT_ALIGN_BYTES
+                span = min(CHUNK_BYTES, round_up(end, DIRECT_ALIGN_BYTES) - base)
+                span = min(span, self.size_bytes - base)
+                self._read_full(base, bounce[:span])
+                take = min(end, base + span) - at
+                parts.append(bytes(bounce[at - base : at - base + take]))
+                at += take
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _read_chunks(self, offset_bytes: int, length_bytes: int) -> Iterator[memoryview]:
-        at, end = offset_bytes, offset_bytes + length_bytes
-        while at < end:
-            base = at - at % DIRECT_ALIGN_BYTES
-            span = min(CHUNK_BYTES, _round_up(end, DIRECT_ALIGN_BYTES) - base)
-            span = min(span, self.size_bytes - base)
-            self._read_full(base, span)
-            take = min(end, base + span) - at
-            yield memoryview(self._bounce)[at - base : at - base + take]
-            at += take
+    def read_into(self, offset_bytes: int, view: memoryview) -> None:
+        """Fill `view`, a part of a `new_buffer`, from whole sectors; errors as in `read`."""
+        self._check_range(offset_bytes, len(view))
+        self._read_full(offset_bytes, view)
 
-    def _read_full(self, base: int, span: int) -> None:
-        """Read into the bounce buffer; `base` is aligned, `span` may end at the device's end."""
+    def _read_full(self, base: int, view: memoryview) -> None:
         done = 0
-        while done < span:
-            fd = self._fd_for(base + done, span - done)
-            with memoryview(self._bounce) as whole, whole[done:span] as view:
-                try:
-                    got = os.preadv(fd, [view], base + done)
-                except OSError as error:
-                    raise self._io_error("read", base + done, error) from error
+        while done < len(view):
+            fd = self._fd_for(base + done, len(view) - done)
+            try:
+                got = os.preadv(fd, [view[done:]], base + done)
+            except OSError as error:
+                raise self._io_error("read", base + done, error) from error
             if got == 0:
                 raise DeviceIO(f"{self.path} ends at byte {base + done}, before its stated size")
             done += got
 
     def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
-        """Write whole sectors. Not durable before `flush`."""
+        """Write whole sectors. Not durable before `flush`.
+
+        A writable memoryview is a part of a `new_buffer` and goes out without a copy.
+        """
         length = len(data)
         self._check_range(offset_bytes, length)
         if offset_bytes % self.sector_bytes or length % self.sector_bytes:
             raise ValueError("a write must cover whole sectors")
-        at = 0
-        source = memoryview(data)
-        while at < length:
-            span = min(CHUNK_BYTES, length - at)
-            self._bounce[:span] = source[at : at + span]
-            self._write_full(offset_bytes + at, span)
-            at += span
+        with memoryview(data) as source, memoryview(self._bounce) as bounce:
+            if not source.readonly:
+                self._write_full(offset_bytes, source)
+                return
+            for at in range(0, length, CHUNK_BYTES):
+                span = min(CHUNK_BYTES, length - at)
+                bounce[:span] = source[at : at + span]
+                self._write_full(offset_bytes + at, bounce[:span])
 
-    def _write_full(self, base: int, span: int) -> None:
+    def _write_full(self, base: int, view: memoryview) -> None:
         done = 0
-        while done < span:
-            fd = self._fd_for(base + done, span - done)
-            with memoryview(self._bounce) as whole, whole[done:span] as view:
-                try:
-                    done += os.pwritev(fd, [view], base + done)
-                except OSError as error:
-                    raise self._io_error("write", base + done, error) from error
+        while done < len(view):
+            fd = self._fd_for(base + done, len(view) - done)
+            try:
+                done += os.pwritev(fd, [view[done:]], base + done)
+            except OSError as error:
+                raise self._io_error("write", base + done, error) from error
 
     def flush(self) -> None:
         """A barrier: everything written before is on the medium when it returns.
@@ -181,8 +186,9 @@ class Device:
         )
 
 
-def _round_up(value: int, unit: int) -> int:
-    return -(-value // unit) * unit
+def new_buffer(size_bytes: int) -> memoryview:
+    """Page-aligned memory, fit for direct I/O."""
+    return memoryview(mmap.mmap(-1, size_bytes))
 
 
 def _open(path: Path, writable: bool) -> int:
@@ -222,7 +228,7 @@ def _open_direct(path: Path, writable: bool, is_block: bool) -> int:
 
 
 def _lock_file(fd: int, path: Path) -> None:
-    """An OFD write lock over the whole file: no second blockrep, and it ends with the descriptor."""
+    """An OFD write lock over the whole file; it ends with the descriptor."""
     lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     try:
         fcntl.fcntl(fd, F_OFD_SETLK, lock)
