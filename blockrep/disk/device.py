@@ -16,6 +16,7 @@ import mmap
 import os
 import stat
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -53,7 +54,12 @@ class Device:
         """
         self.path = path
         self.writable = writable
-        self._fd = _open(path, writable)
+        self.sector_bytes = sector_bytes
+        self._bounce = mmap.mmap(-1, CHUNK_BYTES)
+        self._open()
+
+    def _open(self) -> None:
+        self._fd = _open(self.path, self.writable)
         self._direct_fd = -1
         try:
             status = os.fstat(self._fd)
@@ -61,15 +67,13 @@ class Device:
             if self.is_block:
                 self.size_bytes = _ioctl_u64(self._fd, BLKGETSIZE64)
                 self.sector_bytes = _ioctl_int(self._fd, BLKSSZGET)
-                if writable and _ioctl_int(self._fd, BLKROGET):
-                    raise DeviceUnsupported(f"{path} is read-only")
+                if self.writable and _ioctl_int(self._fd, BLKROGET):
+                    raise DeviceUnsupported(f"{self.path} is read-only")
             else:
                 self.size_bytes = status.st_size
-                self.sector_bytes = sector_bytes
-                if writable:
-                    _lock_file(self._fd, path)
-            self._direct_fd = _open_direct(path, writable, self.is_block)
-            self._bounce = mmap.mmap(-1, CHUNK_BYTES)
+                if self.writable:
+                    _lock_file(self._fd, self.path)
+            self._direct_fd = _open_direct(self.path, self.writable, self.is_block)
         except BaseException:
             self.close()
             raise
@@ -162,6 +166,15 @@ class Device:
             os.fsync(self._fd)
         except OSError as error:
             raise self._io_error("flush", 0, error) from error
+
+    @contextlib.contextmanager
+    def released(self) -> Iterator[None]:
+        """Let another program hold the device meanwhile; `DeviceBusy` if it does not let go."""
+        self.close()
+        try:
+            yield
+        finally:
+            self._open()
 
     def drop_caches(self) -> None:
         """Make buffered readers of the whole device see the medium (block devices only)."""

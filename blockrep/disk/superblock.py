@@ -119,6 +119,18 @@ class Superblock:
         return -(-(self.blocks - self.first_data_block) // self.blocks_per_group)
 
     @property
+    def descriptor_blocks(self) -> int:
+        """Blocks of group descriptors behind each superblock; with meta_bg only the first ones."""
+        if self.has("meta_bg"):
+            return self._u32(0x104)
+        size = max(32, self._u16(0xFE)) if self.has("64bit") else 32
+        return -(-self.groups * size // self.block_bytes)
+
+    @property
+    def reserved_descriptor_blocks(self) -> int:
+        return self._u16(0xCE)
+
+    @property
     def state(self) -> int:
         return self._u16(0x3A)
 

@@ -1,6 +1,6 @@
 """The transaction log: old and new images of everything that a transaction overwrites.
 
-The log is written and flushed whole before the lock, and read back for the apply, so a recovery takes
+It is written and flushed whole before the lock, and read back for the apply, so a recovery takes
 the same way as every ordinary run. Format: docs/log-format.md.
 """
 
