@@ -1,7 +1,8 @@
 """What every test run needs: the installed package, no leftovers, no silent skips.
 
-The tests run against the installed package, because the source tree has no compiled core. `python -m
-pytest` puts the source root first on the path, so it is taken out again before anything is imported.
+The tests run against the installed package, because the source tree has no compiled core. `python
+-m pytest` puts the source root first on the path, so it is taken out again before anything is
+imported.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Half-open extents and their algebra, as plain values.
 
-An extent is `start, length` in a unit that the caller's names say (blocks or bytes). A *normal* list
-is sorted, without empty, touching or overlapping items; every function here returns normal lists.
+An extent is `start, length` in a unit that the caller's names say (blocks or bytes). A *normal*
+list is sorted, without empty, touching or overlapping items; every function here returns normal
+lists.
 """
 
 from __future__ import annotations

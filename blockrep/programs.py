@@ -1,4 +1,4 @@
-"""Run other people's programs: one helper, so that each call has a time limit and a clean locale."""
+"""Run other people's programs: one helper, so that each has a time limit and a clean locale."""
 
 from __future__ import annotations
 

@@ -165,7 +165,9 @@ class Device:
                 fcntl.ioctl(self._fd, BLKFLSBUF, 0)
 
     def _fd_for(self, offset_bytes: int, length_bytes: int) -> int:
-        aligned = not (offset_bytes % self.sector_bytes or length_bytes % self.sector_bytes)
+        # For a file it is the disk below it that decides, whose sectors may be larger.
+        unit = self.sector_bytes if self.is_block else DIRECT_ALIGN_BYTES
+        aligned = not (offset_bytes % unit or length_bytes % unit)
         return self._direct_fd if aligned and self._direct_fd >= 0 else self._fd
 
     def _check_range(self, offset_bytes: int, length_bytes: int) -> None:
@@ -222,7 +224,7 @@ def _open_direct(path: Path, writable: bool, is_block: bool) -> int:
 
 
 def _lock_file(fd: int, path: Path) -> None:
-    """An OFD write lock over the whole file: no second blockrep, and it ends with the descriptor."""
+    """An OFD write lock over the whole file: no second blockrep; it ends with the descriptor."""
     lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     try:
         fcntl.fcntl(fd, F_OFD_SETLK, lock)

@@ -1,5 +1,7 @@
 """The extent algebra against sets of numbers."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +17,7 @@ def members(items: list[Extent]) -> set[int]:
 
 
 def is_normal(items: list[Extent]) -> bool:
-    apart = all(a.end < b.start for a, b in zip(items, items[1:], strict=False))
+    apart = all(a.end < b.start for a, b in pairwise(items))
     return apart and all(e.length > 0 for e in items)
 
 
@@ -62,9 +64,7 @@ def test_total(a: list[Extent]) -> None:
 def test_scale(a: list[Extent], factor: int, offset: int) -> None:
     result = scale(normalise(a), factor, offset)
     assert is_normal(result)
-    assert members(result) == {
-        at * factor + i + offset for at in members(a) for i in range(factor)
-    }
+    assert members(result) == {at * factor + i + offset for at in members(a) for i in range(factor)}
 
 
 @given(extents, extents)

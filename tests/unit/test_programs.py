@@ -47,9 +47,7 @@ def test_a_program_that_is_not_installed() -> None:
     assert "no-such-program" in caught.value.hint
 
 
-def test_a_program_that_cannot_be_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_program_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tmp_path / "broken"
     broken.write_bytes(b"\x7fELF")
     broken.chmod(0o755)
