@@ -1,8 +1,8 @@
 """What every test run needs: the installed package, no leftovers, no silent skips.
 
 The tests run against the installed package, because the source tree has no compiled core. `python
--m pytest` puts the source root first on the path; here it goes last, where the tests find each
-other (`tests.images`) and nobody finds the source of blockrep.
+-m pytest` puts the source root first on the path, so it is taken out again before anything is
+imported. What tests share lies in `tests`, which pyproject.toml puts on the path.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _is_root(entry: str) -> bool:
     return Path(entry or ".").resolve() == ROOT
 
 
-sys.path[:] = [*(entry for entry in sys.path if not _is_root(entry)), str(ROOT)]
+sys.path[:] = [entry for entry in sys.path if not _is_root(entry)]
 
 
 def _check_installed() -> None:
