@@ -37,7 +37,8 @@ def _fill(folder: Path) -> None:
 def _build(image: Path, folder: Path) -> None:
     with image.open("wb") as file:
         file.truncate(SIZE_BYTES)
-    run("mke2fs", "-q", "-t", "ext4", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", image)
+    lazy = "lazy_itable_init=1,lazy_journal_init=1,nodiscard"
+    run("mke2fs", "-q", "-t", "ext4", "-E", lazy, image)
     folder.mkdir()
     run("mount", "-t", "ext4", "-o", "loop,noatime,noinit_itable", image, folder)
     try:

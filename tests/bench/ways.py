@@ -55,7 +55,8 @@ def divide(image: Path, first_bytes: int, *options: str) -> None:
 
 def resize(image: Path, first_bytes: int) -> None:
     run("e2fsck", "-f", "-y", image, accept=(0, 1))
-    run("resize2fs", image, first_bytes // BLOCK_BYTES)
+    # Without -f it refuses by an estimate far above what it needs.
+    run("resize2fs", "-f", image, first_bytes // BLOCK_BYTES)
     flush(image)
 
 
