@@ -19,9 +19,9 @@ from blockrep.disk.area_record import (
     parse_area,
 )
 from blockrep.disk.device import Device
+from blockrep.disk.records import newest_record, slot_of
 from blockrep.disk.table import Partition, Table, TableKind
 from blockrep.disk.writes import Write
-from blockrep.records import newest_record, slot_of
 
 __all__ = [
     "AREA_BYTES",

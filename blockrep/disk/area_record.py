@@ -7,10 +7,7 @@ import uuid
 from dataclasses import dataclass
 from itertools import pairwise
 
-from blockrep.disk.table import TableKind
-from blockrep.errors import RecordDamaged
-from blockrep.extents import Extent
-from blockrep.records import (
+from blockrep.disk.records import (
     PREFIX,
     RecordKind,
     build_prefix,
@@ -18,6 +15,9 @@ from blockrep.records import (
     check_sealed,
     seal_record,
 )
+from blockrep.disk.table import TableKind
+from blockrep.errors import RecordDamaged
+from blockrep.extents import Extent
 
 MIB = 1 << 20
 AREA_BYTES = 4 * MIB

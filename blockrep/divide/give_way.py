@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from blockrep.disk.table import FIRST_LOGICAL, Partition, Table, TableKind
+from blockrep.disk.table import Partition, Table, TableKind
 from blockrep.divide.layout_values import (
     BARE_FILESYSTEM,
+    FIRST_LOGICAL,
     MIB,
     CannotGiveWayError,
     FsKind,
@@ -137,17 +138,19 @@ def _survey(table: Table, facts: Mapping[int, PartitionFacts], limit: int, divid
 
 
 def _check_movable(scene: _Scene, p: Partition) -> list[str]:
-    """What the user should know of this move; `CannotGiveWayError` if it never moves, or is too big."""
+    """What the user should know of this move; `CannotGiveWayError` if it cannot be."""
     if p.type == BIOS_BOOT or p.type in PREP_TYPES:
         what = "BIOS boot" if p.type == BIOS_BOOT else "PReP boot"
-        raise _immovable(p, f"the {what} partition {p.number}", "firmware finds it by its place")
+        raise _immovable(
+            p, f"the {what} partition {p.number}", "firmware finds it by its place", p.length_bytes
+        )
     kind = scene.kind(p)
     if kind is FsKind.SWAP:
         return []
     if p.length_bytes > max(SMALL_BYTES, scene.limit // SMALL_DIVISOR):
-        raise _immovable(
-            p, f"partition {p.number} ({kind})", f"{in_mib(p.length_bytes)} are too much"
-        )
+        least = scene.facts[p.number].minimum_bytes if kind is FsKind.EXT else p.length_bytes
+        what, why = f"partition {p.number} ({kind})", f"{in_mib(p.length_bytes)} are too much"
+        raise _immovable(p, what, why, least)
     if p.type in ESP_TYPES:
         return [f"the EFI system partition {p.number} moves: check the firmware's boot entries"]
     if kind is FsKind.OTHER:
@@ -157,12 +160,12 @@ def _check_movable(scene: _Scene, p: Partition) -> list[str]:
     return []
 
 
-def _immovable(p: Partition, what: str, why: str) -> CannotGiveWayError:
+def _immovable(p: Partition, what: str, why: str, least_bytes: int) -> CannotGiveWayError:
     error = DoesNotFit(
         f"{what} ends at {in_mib(p.end_bytes)}, past the divider, and cannot move: {why}",
         hint="move or delete it yourself, or choose a larger first area",
     )
-    return CannotGiveWayError(error, p.end_bytes)
+    return CannotGiveWayError(error, p.start_bytes + least_bytes)
 
 
 def _place(scene: _Scene) -> bool:
@@ -274,8 +277,9 @@ def _no_place(scene: _Scene) -> CannotGiveWayError:
         f"there is no room for it below",
         hint="move or delete it yourself, or choose a larger first area",
     )
-    step = max(MIB, min(lacking - 2 * MIB, p.end_bytes - scene.divider))
-    return CannotGiveWayError(error, scene.divider + step)
+    hosts = [q.start_bytes + MIB for q in scene.move if scene.kind(q) is FsKind.EXT]
+    needed = min([scene.divider + lacking - 2 * MIB, p.end_bytes, *hosts])
+    return CannotGiveWayError(error, needed)
 
 
 def _given(scene: _Scene, notes: tuple[str, ...]) -> Given:

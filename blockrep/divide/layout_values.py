@@ -11,6 +11,7 @@ from blockrep.extents import Extent
 
 MIB = 1 << 20
 BARE_FILESYSTEM = 0
+FIRST_LOGICAL = 5
 
 
 class FsKind(StrEnum):

@@ -15,8 +15,8 @@ from blockrep.disk.area import (
     SEGMENT_TYPE,
     bare_area_start,
 )
-from blockrep.disk.table import FIRST_LOGICAL, Partition, Table, TableKind
-from blockrep.divide.layout_values import MIB, SegmentPlan, align_down, in_mib
+from blockrep.disk.table import Partition, Table, TableKind
+from blockrep.divide.layout_values import FIRST_LOGICAL, MIB, SegmentPlan, align_down, in_mib
 from blockrep.errors import DoesNotFit, TableUnsupported, UsageError
 from blockrep.extents import Extent
 from blockrep.segment.geometry import (
@@ -165,10 +165,11 @@ def _geometry(length: int, divider: int, share: float | None) -> tuple[Geometry,
     least = geometry_with_ring(length, smallest_ring(length))
     if share is not None and least.data_bytes >= divider - lower:
         spare = least.ring_bytes + least.data_bytes - (divider - lower)
+        most = spare * 100 // length
         raise DoesNotFit(
             f"a history share of {share:.0%} leaves {in_mib(wanted.data_bytes)} of each segment of "
             f"{in_mib(length)} for a first area of {in_mib(divider)}",
-            hint=f"use a smaller first area, fewer peers, or a share of at most {spare * 100 // length}%",
+            hint=f"use a smaller first area, fewer peers, or a share of at most {most}%",
         )
     return (plan_geometry(length) if share is None else wanted), divider
 
@@ -185,6 +186,6 @@ def _free_numbers(table: Table, count: int) -> list[int]:
     if len(free) < count:
         raise TableUnsupported(
             f"the table has {len(free)} free entries of {table.entry_count}, {count} are needed",
-            hint="use fewer peers, or make the table larger, for example with sgdisk --resize-table",
+            hint="use fewer peers, or enlarge the table, for example with sgdisk --resize-table",
         )
     return free[:count]

@@ -1,8 +1,8 @@
 """Plan the table after the second area is given back. Pure.
 
-The simplest rule that loses nothing: area, segments and reserve go; a swap goes back to where it was,
-as its content does not matter; other partitions that were moved stay where they are; the host grows
-to its old end, or to whatever now lies before that.
+The simplest rule that loses nothing: area, segments and reserve go; a swap goes back to where it
+was, as its content does not matter; other partitions that were moved stay where they are; the host
+grows to its old end, or to whatever now lies before that.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def plan_undo(table: Table, area: Area) -> Undo:
         kept = _container(table, container, parts, before)
         if kept is not None:
             parts[kept.number] = kept
-    notes = [*_grow_host(area, parts, before), *_stay_notes(area, parts, before)]
+    notes = [*_grow_host(table, area, parts, before), *_stay_notes(area, parts, before)]
     ordered = tuple(sorted(parts.values(), key=lambda p: p.number))
     host = parts.get(area.host) if area.host not in (None, BARE_FILESYSTEM) else None
     return Undo(
@@ -111,14 +111,17 @@ def _container(
 
 
 def _grow_host(
-    area: Area, parts: dict[int, Partition], before: dict[int, ChangedPartition]
+    table: Table,
+    area: Area,
+    parts: dict[int, Partition],
+    before: dict[int, ChangedPartition],
 ) -> list[str]:
     host = parts.get(area.host) if area.host is not None else None
     if host is None or host.number not in before:
         return []
     was = before[host.number]
     old_end = was.old_start_bytes + was.old_length_bytes
-    end = min([old_end, *_barriers(host, parts)])
+    end = min([old_end, *_barriers(table, host, parts)])
     if end <= host.end_bytes:
         end = host.end_bytes
     parts[host.number] = replace(host, length_bytes=end - host.start_bytes)
@@ -130,9 +133,11 @@ def _grow_host(
     return []
 
 
-def _barriers(host: Partition, parts: dict[int, Partition]) -> list[int]:
+def _barriers(table: Table, host: Partition, parts: dict[int, Partition]) -> list[int]:
     """Where the host has to end because of what lies behind it."""
     behind = [p for p in parts.values() if p.start_bytes > host.start_bytes]
+    if table.kind is TableKind.GPT:
+        return [p.start_bytes for p in behind]
     if not host.is_logical:
         return [p.start_bytes for p in behind if not p.is_logical]
     rooms = [p.start_bytes - EBR_ROOM_BYTES for p in behind if p.is_logical]

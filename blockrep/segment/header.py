@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
-from blockrep.disk.writes import Write
-from blockrep.errors import DoesNotFit, RecordDamaged, RecordUnsupported
-from blockrep.records import (
+from blockrep.disk.records import (
     PREFIX,
     RecordKind,
     build_prefix,
@@ -20,6 +18,8 @@ from blockrep.records import (
     seal_record,
     slot_of,
 )
+from blockrep.disk.writes import Write
+from blockrep.errors import DoesNotFit, RecordDamaged, RecordUnsupported
 from blockrep.segment.geometry import (
     BLOCK_BYTES,
     CHUNK_BYTES,
