@@ -183,7 +183,9 @@ class Device:
                 fcntl.ioctl(self._fd, BLKFLSBUF, 0)
 
     def _fd_for(self, offset_bytes: int, length_bytes: int) -> int:
-        aligned = not (offset_bytes % self.sector_bytes or length_bytes % self.sector_bytes)
+        # For a file it is the disk below it that decides, whose sectors may be larger.
+        unit = self.sector_bytes if self.is_block else DIRECT_ALIGN_BYTES
+        aligned = not (offset_bytes % unit or length_bytes % unit)
         return self._direct_fd if aligned and self._direct_fd >= 0 else self._fd
 
     def _check_range(self, offset_bytes: int, length_bytes: int) -> None:
