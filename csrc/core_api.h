@@ -41,7 +41,7 @@ int br_fs_open(const char *path, uint64_t offset_bytes, int writable, struct br_
 /* Writes back what changed (writable handles) and releases the handle even on failure. */
 int br_fs_close(struct br_fs *fs, struct br_err *err);
 
-/* ---- consolidation: everything below an end (free_runs, ext4_tree, ext4_relocate, ext4_remap) ---- */
+/* ---- consolidation: everything below an end (free_runs, ext4_mapping, ext4_relocate, ext4_remap) ---- */
 
 struct br_consolidate_request {
 	uint64_t end_blk;

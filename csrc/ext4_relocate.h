@@ -5,7 +5,7 @@
 #include <stdbool.h>
 
 #include "ext4.h"
-#include "ext4_tree.h"
+#include "ext4_mapping.h"
 #include "free_runs.h"
 
 /* A physical run of an inode, wholly to be evacuated or wholly allowed to stay. */

@@ -1,4 +1,4 @@
-#include "ext4_tree.h"
+#include "ext4_mapping.h"
 
 #include <errno.h>
 #include <stdlib.h>
