@@ -41,4 +41,35 @@ int br_fs_open(const char *path, uint64_t offset_bytes, int writable, struct br_
 /* Writes back what changed (writable handles) and releases the handle even on failure. */
 int br_fs_close(struct br_fs *fs, struct br_err *err);
 
+/* ---- what is where in a filesystem (ext4_walk.c, ext4_space.c, ext4_map.c, ext4_names.c) ---- */
+
+struct br_geometry {
+	uint64_t blocks;
+	uint64_t first_data_blk;
+	uint32_t block_bytes;
+	uint32_t cluster_blocks; /* blocks per bit of the block bitmap */
+	uint32_t blocks_per_group;
+	uint32_t inodes_per_group;
+	uint32_t inodes;
+	uint32_t groups;
+};
+
+struct br_group {
+	uint64_t block_bitmap_blk;
+	uint64_t inode_bitmap_blk;
+	uint64_t table_blk;
+	uint32_t table_blocks;
+	uint32_t used_table_blocks; /* the leading part of the table that anybody reads */
+	uint32_t block_bitmap_used; /* 0: the group is uninitialised and nobody reads its bitmap */
+	uint32_t inode_bitmap_used;
+};
+
+void br_fs_geometry(struct br_fs *fs, struct br_geometry *out);
+int br_fs_group(struct br_fs *fs, uint32_t group, struct br_group *out, struct br_err *err);
+
+/* Every block whose content is metadata in a wide sense, as a normalised list: superblocks and
+ * descriptors with their backups, initialised bitmaps and tables, trees, directories, symlinks, xattr
+ * blocks, quota and orphan files, the journal's superblock. -EUCLEAN on damage. */
+int br_fs_metadata(struct br_fs *fs, struct br_extents *out, struct br_err *err);
+
 #endif
