@@ -9,10 +9,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from blockrep._core import ffi, lib
 from blockrep.errors import (
@@ -90,6 +92,71 @@ class Group:
     inode_bitmap_used: bool
 
 
+class FileKind(IntEnum):
+    """What an inode's blocks hold; the numbers are the core's."""
+
+    FILE = 0
+    EA = 1
+    DIRECTORY = 2
+    SYMLINK = 3
+    SPECIAL = 4
+    JOURNAL = 5
+    QUOTA = 6
+    ORPHAN = 7
+    RESIZE = 8
+    BAD_BLOCKS = 9
+
+
+class FileExtent(NamedTuple):
+    """`length` blocks of a file from its block `lblk` on, at `pblk` of the filesystem."""
+
+    lblk: int
+    pblk: int
+    length: int
+    unwritten: bool
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """An inode in use. `paths` are all its names (absolute; undecodable bytes as surrogates)."""
+
+    ino: int
+    kind: FileKind
+    mode: int
+    size_bytes: int
+    blocks: int
+    runs: int
+    paths: tuple[str, ...]
+    extents: tuple[FileExtent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Counts of a whole filesystem; a fragmented file lies in more runs than it needs."""
+
+    used_blocks: int
+    highest_used_blk: int
+    file_blocks: int
+    fragmented_blocks: int
+    inodes_used: int
+    files: int
+    fragmented_files: int
+    directories: int
+    symlinks: int
+    devices: int
+    ea_inodes: int
+    system_inodes: int
+
+
+class Cell(NamedTuple):
+    """Blocks of one part of the filesystem by what they hold."""
+
+    metadata: int
+    contiguous: int
+    fragmented: int
+    unused: int
+
+
 class Filesystem:
     """An open ext2, ext3 or ext4 filesystem; a context manager.
 
@@ -112,9 +179,7 @@ class Filesystem:
         )
 
     @classmethod
-    def open(
-        cls, path: Path | str, offset_bytes: int = 0, *, writable: bool = False
-    ) -> Filesystem:
+    def open(cls, path: Path | str, offset_bytes: int = 0, *, writable: bool = False) -> Filesystem:
         """Open the filesystem that begins at `offset_bytes` of `path`, with its bitmaps.
 
         The path of a memory file is `/proc/self/fd/N`. `FilesystemUnsupported` names features that
@@ -176,3 +241,127 @@ class Filesystem:
                 bool(raw.block_bitmap_used),
                 bool(raw.inode_bitmap_used),
             )
+
+    def free(self) -> list[Extent]:
+        """What the block bitmap calls free, in order."""
+        return self._list(lib.br_fs_free_extents)
+
+    def used(self) -> list[Extent]:
+        """What the block bitmap calls used, in order."""
+        return self._list(lib.br_fs_used_extents)
+
+    def effective_size(self, blocks: int) -> int:
+        """The size that resize2fs makes of `blocks`; `DoesNotFit` when not one group fits."""
+        err = ffi.new("struct br_err *")
+        out = ffi.new("uint64_t *")
+        _check(lib.br_fs_effective_size(self.handle, blocks, out, err), err)
+        return int(out[0])
+
+    def minimum_blocks(self) -> int:
+        """The smallest size that holds the used blocks and inodes and the metadata they need."""
+        err = ffi.new("struct br_err *")
+        out = ffi.new("uint64_t *")
+        _check(lib.br_fs_minimum_blocks(self.handle, out, err), err)
+        return int(out[0])
+
+    @contextmanager
+    def _map(self) -> Iterator[Any]:
+        """The core's table of all files; built anew each time, since the filesystem may change."""
+        err = ffi.new("struct br_err *")
+        out = ffi.new("struct br_map **")
+        _check(lib.br_map_open(self.handle, out, err), err)
+        try:
+            yield out[0]
+        finally:
+            lib.br_map_close(out[0])
+
+    def summary(self) -> Summary:
+        """Count inodes by kind, blocks, and fragmented files."""
+        err = ffi.new("struct br_err *")
+        raw = ffi.new("struct br_summary *")
+        with self._map() as table:
+            _check(lib.br_map_summary(table, raw, err), err)
+        return Summary(**{field.name: getattr(raw, field.name) for field in fields(Summary)})
+
+    def cells(self, count: int) -> list[Cell]:
+        """What lies in each of `count` equal parts, for the pictures; at most one per block."""
+        err = ffi.new("struct br_err *")
+        raw = ffi.new("struct br_cell[]", count)
+        with self._map() as table:
+            _check(lib.br_map_cells(table, raw, count, err), err)
+        return [Cell(c.metadata, c.contiguous, c.fragmented, c.unused) for c in raw]
+
+    def files(self) -> Iterator[File]:
+        """Every inode in use with its names and extents, in inode order."""
+        paths = _Paths(self.handle)
+        count = ffi.new("size_t *")
+        with self._map() as table:
+            extents = lib.br_map_extents(table, count)
+            inodes = lib.br_map_inodes(table, count)
+            for index in range(count[0]):
+                raw = inodes[index]
+                first = raw.first_extent
+                yield File(
+                    ino=raw.ino,
+                    kind=FileKind(raw.kind),
+                    mode=raw.mode,
+                    size_bytes=raw.size_bytes,
+                    blocks=raw.blocks,
+                    runs=raw.runs,
+                    paths=paths.of(raw.ino),
+                    extents=tuple(
+                        FileExtent(e.lblk, e.pblk, e.length, bool(e.unwritten))
+                        for e in (extents[i] for i in range(first, first + raw.extent_count))
+                    ),
+                )
+
+
+_ROOT_INO = 2
+
+
+class _Paths:
+    """The paths of all inodes, from the names in all directories."""
+
+    def __init__(self, handle: Any) -> None:
+        err = ffi.new("struct br_err *")
+        out = ffi.new("struct br_names **")
+        _check(lib.br_names_open(handle, out, err), err)
+        try:
+            self._names = _names(out[0])
+        finally:
+            lib.br_names_close(out[0])
+
+    def of(self, ino: int) -> tuple[str, ...]:
+        """All absolute paths of an inode; none for what no directory reachable from / names."""
+        if ino == _ROOT_INO:
+            return ("/",)
+        named = ((self._folder(parent), name) for parent, name in self._names.get(ino, ()))
+        return tuple(f"{folder}/{name}" for folder, name in named if folder is not None)
+
+    def _folder(self, ino: int) -> str | None:
+        """The path of a directory without a final slash, or None when it hangs in no tree."""
+        parts: list[str] = []
+        seen = {ino}
+        while ino != _ROOT_INO:
+            if ino not in self._names:
+                return None
+            ino, name = self._names[ino][0]
+            if ino in seen:
+                return None
+            seen.add(ino)
+            parts.append(name)
+        return "".join("/" + part for part in reversed(parts))
+
+
+def _names(table: Any) -> dict[int, list[tuple[int, str]]]:
+    """From inode to its `(folder, name)` pairs."""
+    count = ffi.new("size_t *")
+    text = lib.br_names_text(table, count)
+    pool = ffi.buffer(text, count[0])[:] if count[0] else b""
+    items = lib.br_names_items(table, count)
+    result: dict[int, list[tuple[int, str]]] = {}
+    for index in range(count[0]):
+        raw = items[index]
+        name = os.fsdecode(pool[raw.text_at : raw.text_at + raw.length])
+        result.setdefault(raw.ino, []).append((raw.parent_ino, name))
+    return result

@@ -274,3 +274,46 @@ int br_tree_walk(struct br_tree *tree, const struct br_inode *inode, br_run_fn f
 		return walk_extents(&walk);
 	return walk_blocks(&walk);
 }
+
+static int joins(const struct br_run *last, const struct br_run *next)
+{
+	return last->lblk + last->length == next->lblk && last->pblk + last->length == next->pblk &&
+	       last->unwritten == next->unwritten;
+}
+
+static int collect_run(void *context, const struct br_run *run)
+{
+	struct br_run_list *list = context;
+
+	if (run->node)
+		return 0;
+	if (list->count && joins(&list->items[list->count - 1], run)) {
+		list->items[list->count - 1].length += run->length;
+		return 0;
+	}
+	if (list->count == list->capacity) {
+		size_t capacity = list->capacity ? list->capacity * 2 : 64;
+		struct br_run *items = reallocarray(list->items, capacity, sizeof(*items));
+		if (!items)
+			return -ENOMEM;
+		list->items = items;
+		list->capacity = capacity;
+	}
+	list->items[list->count++] = *run;
+	return 0;
+}
+
+int br_tree_collect(struct br_tree *tree, const struct br_inode *inode, struct br_run_list *list,
+                    struct br_err *err)
+{
+	list->count = 0;
+	int result = br_tree_walk(tree, inode, collect_run, list, err);
+	return result == -ENOMEM ? br_fail(err, ENOMEM, "out of memory for the runs of a file")
+	                         : result;
+}
+
+void br_run_list_free(struct br_run_list *list)
+{
+	free(list->items);
+	*list = (struct br_run_list){0};
+}

@@ -34,4 +34,16 @@ void br_tree_close(struct br_tree *tree);
 int br_tree_walk(struct br_tree *tree, const struct br_inode *inode, br_run_fn fn, void *context,
                  struct br_err *err);
 
+/* The data runs of one inode, joined where they touch logically and physically. */
+struct br_run_list {
+	struct br_run *items;
+	size_t count;
+	size_t capacity;
+};
+
+/* Replaces what the list held. -ENOMEM, -EUCLEAN. */
+int br_tree_collect(struct br_tree *tree, const struct br_inode *inode, struct br_run_list *list,
+                    struct br_err *err);
+void br_run_list_free(struct br_run_list *list);
+
 #endif

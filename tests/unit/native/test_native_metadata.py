@@ -50,9 +50,7 @@ def test_a_filesystem_behind_an_offset(make_image: Callable[..., Path], tmp_path
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_damage_never_crashes_or_hangs(
-    seed: int, make_image: Callable[..., Path]
-) -> None:
+def test_damage_never_crashes_or_hangs(seed: int, make_image: Callable[..., Path]) -> None:
     import random
 
     chance = random.Random(seed)
