@@ -8,8 +8,8 @@ from blockrep.cli.disk_map import MEANINGS, DiskMap, Kind, Scene, Slice, build_m
 from blockrep.cli.terminal import clean
 from blockrep.units import format_bytes
 
-COLUMNS, ROWS = 96, 24
-CELL, PITCH = 8, 10
+COLUMNS, ROWS = 80, 24
+CELL, PITCH = 10, 12
 LEFT, TOP, RIGHT = 90, 64, 24
 LEGEND_PITCH = 22
 
@@ -66,7 +66,7 @@ def _place(index: int) -> tuple[int, int]:
 def _offsets(drawn: DiskMap) -> list[str]:
     """Where every fourth row begins."""
     return [
-        f'<text x="{LEFT - 10}" y="{TOP + row * PITCH + CELL}" font-size="10" '
+        f'<text x="{LEFT - 10}" y="{TOP + row * PITCH + CELL - 1}" font-size="10" '
         f'text-anchor="end" fill="#5c6670">'
         f"{format_bytes(drawn.starts_bytes[row * COLUMNS])}</text>"
         for row in range(0, ROWS, 4)
@@ -115,13 +115,13 @@ def _box_label(start: int, length: int, label: str, colour: str) -> list[str]:
     at, room = start, min(length, row_end - start)
     if min(start + length, row_end + COLUMNS) - row_end > room:
         at, room = row_end, min(start + length - row_end, COLUMNS)
-    span = len(label) * 7 + 8
+    span = len(label) * 6 + 8
     if room * PITCH < span + 8:
         return []
     x, y = _place(at)
     return [
         f'<rect x="{x + 3}" y="{y}" width="{span}" height="{CELL}" fill="#ffffff"/>'
-        f'<text x="{x + 7}" y="{y + CELL}" font-size="11" fill="{colour}">{_text(label)}</text>'
+        f'<text x="{x + 7}" y="{y + CELL - 1}" font-size="10" fill="{colour}">{_text(label)}</text>'
     ]
 
 
