@@ -19,7 +19,7 @@ from blockrep.cli.terminal import Terminal, survey_terminal
 from blockrep.errors import InternalError, Stopped, UsageError
 
 
-class OutputGone(Exception):  # noqa: N818 - named as the error tree is
+class OutputGone(Exception):
     """Nobody reads standard output any more."""
 
 

@@ -1,4 +1,4 @@
-"""Carry out a planned divide, and prove it."""
+"""Carry out a planned divide or undivide, and prove it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from blockrep.disk.table import read_table
 from blockrep.divide.host import Goal, HostPlan, find_host, plan_host
 from blockrep.divide.log import LogKind
 from blockrep.divide.log_place import place_log
-from blockrep.divide.plan import DividePlan
+from blockrep.divide.plan import Plan
 from blockrep.divide.prove import prove_host
 from blockrep.divide.summary import Join, Outcome
 from blockrep.divide.survey import find_pinned
@@ -31,8 +31,8 @@ from blockrep.progress import Progress
 MAX_DEFRAG_PASSES = 16
 
 
-def commit_plan(device: Device, plan: DividePlan, progress: Progress) -> Outcome:
-    """Divide the disk. Errors say in `state` whether the disk is unchanged or resumable."""
+def commit_plan(device: Device, plan: Plan, progress: Progress) -> Outcome:
+    """Change the disk. Errors say in `state` whether the disk is unchanged or resumable."""
     started = time.monotonic()
     details: list[str] = []
     copied = 0
@@ -60,8 +60,8 @@ def defragment(device: Device, offset_bytes: int, progress: Progress, details: l
         goal = Goal(host.superblock.blocks, True, pinned)
         plan = plan_host(device, host, goal, None, progress)
         with plan.shadow:
-            before = plan.picture_before.summary.fragmented
-            after = plan.picture_after.summary.fragmented
+            before = plan.picture_before.summary.fragmented_files
+            after = plan.picture_after.summary.fragmented_files
             if after >= before:
                 break
             try:

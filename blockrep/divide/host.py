@@ -18,10 +18,12 @@ from blockrep.divide.write_set import WriteSet, plan_write_set
 from blockrep.errors import DoesNotFit, FilesystemDamaged, ProgramFailed, ProofFailed
 from blockrep.extents import Extent, normalise, subtract, total, union
 from blockrep.native import (
+    Cell,
     ConsolidateStats,
     Copy,
     Filesystem,
-    MapSummary,
+    Group,
+    Summary,
     compare,
     consolidate,
     match_inodes,
@@ -62,8 +64,8 @@ class Goal:
 class Picture:
     """What a filesystem holds and where, for people."""
 
-    summary: MapSummary
-    cells: tuple[tuple[int, int, int, int], ...]  # metadata, contiguous, fragmented, free
+    summary: Summary
+    cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ def _plan_on(
     if goal.join or forbidden or end_blk < old_blocks:
         progress.phase("consolidating files")
         stats = consolidate(
-            str(shadow.path), min(end_blk, old_blocks), forbidden, goal.join, goal.pinned
+            shadow.path, min(end_blk, old_blocks), forbidden, goal.join, tuple(goal.pinned)
         )
     if end_blk != old_blocks:
         progress.phase("resizing the shadow")
@@ -211,11 +213,19 @@ def _check_end(copies: Sequence[Copy], blocks: int) -> None:
 
 def _fixed_metadata(after: Filesystem, superblock: Superblock) -> list[Extent]:
     """Where the resized filesystem keeps its superblocks, descriptors, bitmaps and inode tables."""
-    extents = [e for g in after.groups() for e in g.extents]
+    extents = [e for g in after.groups() for e in _group_extents(g)]
     descriptors = superblock.descriptor_blocks + superblock.reserved_descriptor_blocks
     extents += [Extent(b, 1 + descriptors) for b in superblock.backup_blocks]
     extents.append(Extent(superblock.first_data_block, 1 + descriptors))
     return normalise(extents)
+
+
+def _group_extents(group: Group) -> tuple[Extent, ...]:
+    return (
+        Extent(group.block_bitmap_blk, 1),
+        Extent(group.inode_bitmap_blk, 1),
+        Extent(group.table_blk, group.table_blocks),
+    )
 
 
 def find_host(device: Device, offset_bytes: int, length_bytes: int) -> Host:

@@ -20,7 +20,7 @@ from blockrep.progress import Progress
 
 
 def inspect_disk(device: Device, progress: Progress, *, files: bool) -> Inspection:
-    """Read the table and the metadata of the filesystem that a divide would resize; changes nothing.
+    """Read the table and the metadata of the filesystem that a divide would resize; change nothing.
 
     That is the last ext filesystem of the disk. It must be unmounted cleanly, or what would be
     shown is not what is. `files` adds every file with its path and runs.
@@ -66,7 +66,7 @@ def _host_place(device: Device, table: Table, area: Area | None) -> tuple[int, i
         places = [(0, 0, device.size_bytes)]
     held = [p for p in places if read_superblock(device, p[1], p[2])]
     chosen = [p for p in held if area and p[0] == area.host]
-    return (chosen or sorted(held, key=lambda p: p[1])[-1:] or [None])[0]
+    return max(chosen or held, key=lambda p: p[1], default=None)
 
 
 def _summarise(device: Device, host: Host) -> FilesystemSummary:
@@ -80,7 +80,7 @@ def _summarise(device: Device, host: Host) -> FilesystemSummary:
             used_blocks=superblock.blocks - superblock.free_blocks,
             inodes=superblock.inodes,
             used_inodes=superblock.inodes - superblock.free_inodes,
-            files=found.regular_files,
+            files=found.files,
             directories=found.directories,
             fragmented_files=found.fragmented_files,
             minimum_first_bytes=host.offset_bytes
@@ -94,7 +94,7 @@ def _files(path: Path, host: Host) -> Iterator[FilePlace]:
     with Filesystem.open(str(path), host.offset_bytes) as filesystem:
         for found in filesystem.files():
             runs = tuple(
-                Extent(host.offset_bytes + e.physical * unit, e.length * unit)
-                for e in found.extents
+                Extent(host.offset_bytes + e.pblk * unit, e.length * unit) for e in found.extents
             )
-            yield FilePlace(found.path, found.inode, found.size_bytes, runs)
+            for path_in in found.paths:
+                yield FilePlace(path_in, found.ino, found.size_bytes, runs)

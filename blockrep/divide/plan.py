@@ -49,21 +49,20 @@ ASSUMED_BYTES_PER_S = 150_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class DividePlan:
-    """A divide that was computed and proven, and has not changed a byte.
+class Plan:
+    """A change of a disk that was computed and proven, and has not changed a byte.
 
     `transaction` is None where no filesystem has to change: then `plain` is written, stage by
     stage. Close it to give the shadow's memory back.
     """
 
+    action: str  # "divided" or "undivided"
     summary: DivideSummary
-    old_table: Table
-    layout: Layout
     transaction: Transaction | None
     plain: tuple[Stage, ...]
-    join: Join
+    join: Join = Join.NO_JOIN
 
-    def __enter__(self) -> DividePlan:
+    def __enter__(self) -> Plan:
         return self
 
     def __exit__(
@@ -80,7 +79,7 @@ class DividePlan:
             self.transaction.host.shadow.close()
 
 
-def plan_divide(device: Device, request: DivideRequest, progress: Progress) -> DividePlan:
+def plan_divide(device: Device, request: DivideRequest, progress: Progress) -> Plan:
     """Survey the disk and plan; refuses by name whatever cannot be done.
 
     `device` is open for writing, hence held, but only --fsck writes (through e2fsck).
@@ -150,7 +149,7 @@ def _assemble(
     area: Area,
     second: tuple[Write, ...],
     host_plan: HostPlan | None,
-) -> DividePlan:
+) -> Plan:
     scratch = Extent(layout.area_start_bytes, layout.area_length_bytes)
     steps = table_stages(device, table, layout.new_table, scratch)
     transaction, place, plain = None, "not needed", (Stage("second area", second), *steps)
@@ -164,7 +163,7 @@ def _assemble(
         transaction = Transaction(LogKind.DIVIDE, host_plan, stages, new_identity(), site)
         plain = ()
     summary = _summarise(device, table, layout, area, transaction, place)
-    return DividePlan(summary, table, layout, transaction, plain, request.join)
+    return Plan("divided", summary, transaction, plain, request.join)
 
 
 def divide_candidates(
@@ -240,8 +239,8 @@ def _summarise(
         host_blocks_after=plan.after.blocks if plan else 0,
         files_moved=stats.files_moved if stats else 0,
         files_joined=stats.files_joined if stats else 0,
-        fragmented_before=plan.picture_before.summary.fragmented if plan else 0,
-        fragmented_after=plan.picture_after.summary.fragmented if plan else 0,
+        fragmented_before=plan.picture_before.summary.fragmented_files if plan else 0,
+        fragmented_after=plan.picture_after.summary.fragmented_files if plan else 0,
         copy_bytes=copied,
         metadata_bytes=metadata,
         log_place=place,

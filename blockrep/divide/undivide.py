@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 
 from blockrep.disk.area import AREA_BYTES, Area, find_area
 from blockrep.disk.device import Device
-from blockrep.disk.kernel import tell_kernel
 from blockrep.disk.table import Table, read_table, table_stages
 from blockrep.disk.writes import Stage, Write
 from blockrep.divide.host import Goal, Host, HostPlan, find_host, plan_host
@@ -19,10 +15,10 @@ from blockrep.divide.log import Change, LogKind
 from blockrep.divide.log_place import place_log
 from blockrep.divide.moves import move_changes
 from blockrep.divide.overlay import Overlay
-from blockrep.divide.prove import prove_host
+from blockrep.divide.plan import Plan
 from blockrep.divide.regions import list_regions
 from blockrep.divide.show import name_filesystem, segments_of
-from blockrep.divide.summary import Cell, DivideSummary, Outcome
+from blockrep.divide.summary import Cell, DivideSummary
 from blockrep.divide.survey import (
     judge_cleanliness,
     judge_host,
@@ -35,7 +31,6 @@ from blockrep.divide.transaction import (
     build_stages,
     log_size,
     new_identity,
-    run_transaction,
     written_extents,
 )
 from blockrep.divide.undo_layout import Undo, plan_undo
@@ -44,37 +39,12 @@ from blockrep.extents import Extent, intersect, scale, subtract
 from blockrep.progress import Progress
 
 
-@dataclass(frozen=True, slots=True)
-class UndividePlan:
-    """An undivide that was computed and proven, and has not changed a byte."""
-
-    summary: DivideSummary
-    transaction: Transaction | None
-    plain: tuple[Stage, ...]
-
-    def __enter__(self) -> UndividePlan:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Safe to call twice."""
-        if self.transaction:
-            self.transaction.host.shadow.close()
-
-
 def plan_undivide(
     device: Device,
     progress: Progress,
     shadow_dir: Path | None = None,
     journal: Path | None = None,
-) -> UndividePlan:
+) -> Plan:
     """Plan the way back; `NotDivided` when there is no area. What peers stored is lost with it."""
     progress.phase("looking at the disk")
     table = read_table(device)
@@ -89,7 +59,7 @@ def plan_undivide(
     if host is None:
         wipe = Stage("second-area", (Write(area.area_start_bytes, bytes(AREA_BYTES)),))
         summary = _summarise(device, table, new_table, area, None, "not needed", notes)
-        return UndividePlan(summary, None, (*steps, wipe))
+        return Plan("undivided", summary, None, (*steps, wipe))
     goal = Goal(blocks, False, {})
     plan = plan_host(device, host, goal, shadow_dir, progress)
     try:
@@ -104,25 +74,10 @@ def plan_undivide(
             site = LogSite(extents)
         transaction = Transaction(LogKind.UNDIVIDE, plan, stages, new_identity(), site)
         summary = _summarise(device, table, new_table, area, transaction, place, notes)
-        return UndividePlan(summary, transaction, ())
+        return Plan("undivided", summary, transaction, ())
     except BaseException:
         plan.shadow.close()
         raise
-
-
-def commit_undivide(device: Device, plan: UndividePlan, progress: Progress) -> Outcome:
-    """Undivide the disk. Errors say in `state` whether the disk is unchanged or resumable."""
-    started = time.monotonic()
-    details: tuple[str, ...] = ()
-    for stage in plan.plain:
-        for write in stage.writes:
-            device.write(write.offset_bytes, write.data)
-        device.flush()
-    if plan.transaction:
-        run_transaction(device, plan.transaction, progress)
-        details = prove_host(device, plan.transaction.host.host.offset_bytes, progress)
-    tell_kernel(device, read_table(device))
-    return Outcome("undivided", str(device.path), details, time.monotonic() - started, 0)
 
 
 def _host_and_goal(device: Device, area: Area, undo: Undo) -> tuple[Host | None, int]:
@@ -188,8 +143,8 @@ def _summarise(
         host_blocks_after=plan.after.blocks if plan else 0,
         files_moved=0,
         files_joined=0,
-        fragmented_before=plan.picture_before.summary.fragmented if plan else 0,
-        fragmented_after=plan.picture_after.summary.fragmented if plan else 0,
+        fragmented_before=plan.picture_before.summary.fragmented_files if plan else 0,
+        fragmented_after=plan.picture_after.summary.fragmented_files if plan else 0,
         copy_bytes=plan.copy_bytes if plan else 0,
         metadata_bytes=metadata,
         log_place=place,

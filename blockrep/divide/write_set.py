@@ -68,8 +68,9 @@ def plan_write_set(
 
 def _moved_tables(before: Filesystem, after: Filesystem) -> list[Extent]:
     """Inode tables at new places, whole: their unused part must be the zeros the kernel expects."""
-    old = {g.number: g.inode_table for g in before.groups()}
-    return [g.inode_table for g in after.groups() if old.get(g.number) != g.inode_table]
+    old = {g.number: g.table_blk for g in before.groups()}
+    moved = (g for g in after.groups() if old.get(g.number) != g.table_blk)
+    return [Extent(g.table_blk, g.table_blocks) for g in moved]
 
 
 def _differences(
