@@ -190,6 +190,11 @@ def with_array(header: GptHeader, array: bytes, entries_lba: int) -> GptHeader:
     return replace(header, entries_lba=entries_lba, entries_crc=zlib.crc32(array))
 
 
+def mirror(header: GptHeader, lba: int) -> GptHeader:
+    """The other copy's header, at `lba`; its array is to be given by `with_array`."""
+    return replace(header, my_lba=lba, alternate_lba=header.my_lba)
+
+
 def build_name(name: str) -> bytes:
     """UTF-16LE, cut to 36 units without splitting a character."""
     encoded = name.encode("utf-16-le", "replace")[:NAME_BYTES]

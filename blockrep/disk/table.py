@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from blockrep.disk import mbr
 from blockrep.disk.gpt_disk import has_gpt_header, read_gpt
+from blockrep.disk.gpt_stages import gpt_stages
 from blockrep.disk.mbr_disk import read_mbr
-from blockrep.disk.partition import Partition, Source, Table, TableKind
-from blockrep.errors import TableDamaged
+from blockrep.disk.mbr_stages import mbr_stages
+from blockrep.disk.partition import Partition, Source, Table, TableKind, find_layout_fault
+from blockrep.disk.writes import Stage
+from blockrep.errors import InternalError, TableDamaged
+from blockrep.extents import Extent
 
-__all__ = ["Partition", "Table", "TableKind", "read_table"]
+__all__ = ["Partition", "Table", "TableKind", "read_table", "table_stages"]
 
 EXT_MAGIC_AT = 1080
 EXT_MAGIC = b"\x53\xef"
@@ -34,6 +40,33 @@ def read_table(source: Source) -> Table:
     if _is_mbr(source, sector):
         return read_mbr(source)
     return _no_table(source)
+
+
+def table_stages(
+    source: Source, old: Table, new: Table, scratch: Extent | None = None
+) -> tuple[Stage, ...]:
+    """The writes from what is on the device to `new`, each stage flushed before the next.
+
+    At every instant the table that the kernel reads is exactly `old` or exactly `new`, whatever of
+    an unflushed stage reaches the medium. The device holds `old`, `new` or what a cut left of an
+    earlier run between the two, in either direction; anything else is `TableDamaged`. There are no
+    stages if `new` stands already. `scratch`, a byte range of at least 32 KiB that nothing uses, is
+    only taken when there is no gap free in both layouts. `TableUnsupported` says what is missing.
+    """
+    _check_change(old, new)
+    if new.kind is TableKind.GPT:
+        return gpt_stages(source, old, new, scratch)
+    if new.kind is TableKind.MBR:
+        return mbr_stages(source, old, new)
+    return ()
+
+
+def _check_change(old: Table, new: Table) -> None:
+    """Only partitions may differ, and the new ones must be possible."""
+    if replace(new, partitions=old.partitions) != old:
+        raise InternalError("the new partition table differs from the old in more than partitions")
+    if fault := find_layout_fault(new):
+        raise InternalError(f"the new partition table is impossible: {fault}")
 
 
 def _is_mbr(source: Source, sector: bytes) -> bool:

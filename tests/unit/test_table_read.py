@@ -47,10 +47,11 @@ def say(table: Table) -> list[tuple[int, int, str]]:
     return [(p.start_bytes, p.length_bytes, p.type) for p in table.partitions]
 
 
-GPT_SCRIPT = """label: gpt
+UUID = "AAAAAAAA-7D7B-4B39-9C6A-0D8A8E8E1B11"
+GPT_SCRIPT = f"""label: gpt
 label-id: 0B0E3A9C-7D7B-4B39-9C6A-0D8A8E8E1B11
 size=4M, type=U, name="EFI system"
-size=20M, name="data of two words", uuid=AAAAAAAA-7D7B-4B39-9C6A-0D8A8E8E1B11, attrs="GUID:63,2"
+size=20M, name="data of two words", uuid={UUID}, attrs="LegacyBIOSBootable,GUID:63"
 size=8M, type=S
 """
 
@@ -78,7 +79,7 @@ def test_gpt_is_read_as_sfdisk_says(tmp_path: Path) -> None:
     assert table.disk_id == "0B0E3A9C-7D7B-4B39-9C6A-0D8A8E8E1B11"
     assert say(table) == say_as_sfdisk(path)
     assert [p.name for p in table.partitions] == ["EFI system", "data of two words", ""]
-    assert table.partitions[1].uuid == "AAAAAAAA-7D7B-4B39-9C6A-0D8A8E8E1B11"
+    assert table.partitions[1].uuid == UUID
     assert table.partitions[1].attributes == 1 << 63 | 1 << 2
 
 
