@@ -33,7 +33,7 @@ MIB = 1 << 20
 def run(*args: object, ok: tuple[int, ...] = (0,), stdin: str | None = None) -> str:
     result = subprocess.run(
         [str(a) for a in args], capture_output=True, text=True, input=stdin, timeout=120,
-        env={**os.environ, "LC_ALL": "C", "MKE2FS_CONFIG": "/dev/null"},
+        env={**os.environ, "LC_ALL": "C"},
     )  # fmt: skip
     assert result.returncode in ok, f"{args}: {result.returncode}\n{result.stdout}{result.stderr}"
     return result.stdout
@@ -218,12 +218,14 @@ def inodes_of(image: Path) -> dict[int, Inode]:
 def joined_image(image: Path, shadow: Path, block_bytes: int) -> Path:
     """The old image with the shadow's metadata and the data of each file at its new blocks."""
     before, after = inodes_of(image), inodes_of(shadow)
+    names = ("Orphan file inode", "User quota inode", "Group quota inode", "Project quota inode")
+    metadata = {int(superblock(image).get(name, "0")) for name in names}
     merged = image.with_suffix(".merged")
     shutil.copyfile(image, merged)
     with image.open("rb") as old, shadow.open("rb") as meta, merged.open("r+b") as new:
         overlay(meta, new)
         for number, inode in after.items():
-            if inode.kind not in ("regular",):
+            if inode.kind != "regular" or number in metadata:
                 continue
             assert inode.mapping.keys() == before[number].mapping.keys()
             assert inode.unwritten == before[number].unwritten
@@ -289,9 +291,13 @@ def check_freshness(before: dict[int, Inode], after: dict[int, Inode]) -> None:
 
 
 def resize(shadow: Path, end_blk: int) -> None:
-    fsck(shadow)
-    run("resize2fs", "-f", shadow, str(end_blk))
-    # resize2fs 1.47 leaves the orphan file's checksums behind when it renumbers; not our matter.
+    run("resize2fs", "-f", shadow, end_blk)
+    if "bigalloc" in shadow.name:
+        # resize2fs 1.47 counts free blocks for free clusters there; everything else must be right.
+        found = run("e2fsck", "-fn", shadow, ok=(0, 4))
+        complaints = re.findall(r"^.* wrong .*$", found, flags=re.M)
+        assert complaints and all(c.startswith("Free blocks count wrong") for c in complaints)
+        run("e2fsck", "-fy", shadow, ok=(0, 1))
     fsck(shadow)
 
 
@@ -313,7 +319,7 @@ def test_everything_lies_below_the_end_and_is_the_same(
     before = inodes_of(image)
     after = check_evacuated(shadow, end_blk, forbidden)
     check_freshness(before, after)
-    check_stats(stats, before, after)
+    check_stats(stats, join, before, after)
     with mounted(image, "ro") as root:
         expected = contents(root)
     with mounted(joined_image(image, shadow, variant.block_bytes), "ro") as root:
@@ -322,11 +328,11 @@ def test_everything_lies_below_the_end_and_is_the_same(
 
 
 def check_stats(
-    stats: ConsolidateStats, before: dict[int, Inode], after: dict[int, Inode]
+    stats: ConsolidateStats, join: bool, before: dict[int, Inode], after: dict[int, Inode]
 ) -> None:
     moved = [
         n for n in after if any(before[n].mapping[k] != b for k, b in after[n].mapping.items())
     ]
     assert stats.files_moved == len(moved)
-    assert stats.fragmented_after <= stats.fragmented_before
+    assert not join or stats.fragmented_after <= stats.fragmented_before
     assert stats.copied_blk >= stats.must_blk > 0
