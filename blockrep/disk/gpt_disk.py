@@ -52,6 +52,20 @@ def read_gpt(source: Source) -> Table:
     return table
 
 
+def read_standing_gpt(source: Source) -> Table:
+    """What the kernel and other tools go by: the primary copy if it is whole, else the backup.
+
+    Between the stages of a change the two copies differ, and each is a table of its own.
+    """
+    last_lba = source.size_bytes // source.sector_bytes - 1
+    primary, fault = try_copy(source, gpt.PRIMARY_LBA)
+    backup, _ = try_copy(source, last_lba)
+    standing = primary or backup
+    if standing is None:
+        raise TableDamaged(f"{source.path}: both copies of the GPT are damaged: {fault}")
+    return to_table(source, standing)
+
+
 def _primary_damaged(source: Source, fault: str, last_lba: int) -> TableDamaged:
     backup, _ = try_copy(source, last_lba)
     if backup is not None:

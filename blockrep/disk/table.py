@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from blockrep.disk import mbr
-from blockrep.disk.gpt_disk import has_gpt_header, read_gpt
+from blockrep.disk.gpt_disk import has_gpt_header, read_gpt, read_standing_gpt
 from blockrep.disk.gpt_stages import gpt_stages
 from blockrep.disk.mbr_disk import read_mbr
 from blockrep.disk.mbr_stages import mbr_stages
@@ -14,7 +15,7 @@ from blockrep.disk.writes import Stage
 from blockrep.errors import InternalError, TableDamaged
 from blockrep.extents import Extent
 
-__all__ = ["Partition", "Table", "TableKind", "read_table", "table_stages"]
+__all__ = ["Partition", "Table", "TableKind", "read_standing_table", "read_table", "table_stages"]
 
 EXT_MAGIC_AT = 1080
 EXT_MAGIC = b"\x53\xef"
@@ -26,12 +27,21 @@ def read_table(source: Source) -> Table:
     `TableDamaged` when a copy is damaged, the copies differ, or partitions overlap or lie outside;
     `TableUnsupported` for what we do not rewrite, such as a hybrid MBR.
     """
+    return _read_with(source, read_gpt)
+
+
+def read_standing_table(source: Source) -> Table:
+    """The table that is in force, also on a disk that a change of its table was cut on."""
+    return _read_with(source, read_standing_gpt)
+
+
+def _read_with(source: Source, gpt_reader: Callable[[Source], Table]) -> Table:
     if source.size_bytes < 4 * source.sector_bytes:
         return _no_table(source)
     sector = source.read(0, source.sector_bytes)
     slots = mbr.parse_slots(sector)
     if mbr.has_magic(sector) and any(s.is_used and s.type == mbr.PROTECTIVE_TYPE for s in slots):
-        return read_gpt(source)
+        return gpt_reader(source)
     if has_gpt_header(source):
         raise TableDamaged(
             f"{source.path} has a GPT, but no protective MBR before it",

@@ -22,7 +22,7 @@ from blockrep.disk.superblock import (
     parse_superblock,
     with_checksum,
 )
-from blockrep.disk.table import read_table
+from blockrep.disk.table import read_standing_table, read_table
 from blockrep.divide.apply import lock_host, put, run_after_commit, run_back, run_forward
 from blockrep.divide.lock import HALF_BYTES, LogPlace, LogPointer, parse_lock, parse_mark
 from blockrep.divide.log import Log, LogKind, StageKind, read_log
@@ -81,7 +81,7 @@ def _recover(
 
 
 def _host_places(device: Device) -> list[tuple[int, int]]:
-    table = read_table(device)
+    table = read_standing_table(device)
     places = [(p.start_bytes, p.length_bytes) for p in table.partitions if not p.is_extended]
     return places or [(0, device.size_bytes)]
 
