@@ -13,20 +13,17 @@ from blockrep.disk.swap import parse_swap
 from blockrep.disk.table import Table, TableKind
 from blockrep.divide.host import Host
 from blockrep.divide.layout import BARE_FILESYSTEM, FsKind, PartitionFacts
-from blockrep.divide.recover import locked_backups
 from blockrep.divide.summary import DivideRequest
 from blockrep.divide.survey import (
     judge_cleanliness,
     judge_host,
     read_superblock,
-    refuse_interrupted,
     repair_host,
 )
 from blockrep.errors import (
     AlreadyDivided,
     BlockrepError,
     FilesystemUnsupported,
-    Interrupted,
     TableDamaged,
 )
 from blockrep.native import Filesystem
@@ -97,9 +94,6 @@ def _ext_fact(
     device: Device, superblock: Superblock, start: int, length: int, request: DivideRequest
 ) -> PartitionFacts:
     """Strict with what may have to shrink; what lies below the divider may be in any state."""
-    if locked_backups(device, start, superblock):
-        raise Interrupted("a divide or undivide of this disk was interrupted")
-    refuse_interrupted(superblock)
     try:
         return _measure_ext(device, superblock, start, length, request)
     except BlockrepError:

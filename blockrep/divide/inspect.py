@@ -10,10 +10,11 @@ from blockrep.disk.device import Device
 from blockrep.disk.superblock import Superblock
 from blockrep.disk.table import Table, TableKind, read_table
 from blockrep.divide.host import PICTURE_CELLS, Host, find_host
+from blockrep.divide.interrupted import refuse_interrupted
 from blockrep.divide.regions import list_regions
 from blockrep.divide.show import name_filesystem, show_disk
 from blockrep.divide.summary import Cell, FilePlace, FilesystemSummary, Inspection
-from blockrep.divide.survey import judge_cleanliness, read_superblock, refuse_interrupted
+from blockrep.divide.survey import judge_cleanliness, read_superblock
 from blockrep.extents import Extent
 from blockrep.native import Filesystem
 from blockrep.progress import Progress
@@ -27,6 +28,7 @@ def inspect_disk(device: Device, progress: Progress, *, files: bool) -> Inspecti
     """
     progress.phase("reading the filesystem")
     device.drop_caches()
+    refuse_interrupted(device)
     table = read_table(device)
     found = find_area(device, table)
     area = found[1] if found else None
@@ -34,7 +36,6 @@ def inspect_disk(device: Device, progress: Progress, *, files: bool) -> Inspecti
     host = find_host(device, *place[1:]) if place else None
     summary, listed = None, None
     if host:
-        refuse_interrupted(host.superblock)
         judge_cleanliness(host.superblock)
         summary = _summarise(device, host)
         listed = _files(device.path, host) if files else None

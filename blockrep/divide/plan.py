@@ -15,6 +15,7 @@ from blockrep.disk.table import Table, TableKind, read_table, table_stages
 from blockrep.disk.writes import Stage, Write
 from blockrep.divide.facts import Survey, survey_disk
 from blockrep.divide.host import Goal, HostPlan, plan_host
+from blockrep.divide.interrupted import refuse_interrupted
 from blockrep.divide.layout import Layout, describe_area, plan_layout
 from blockrep.divide.log import ChangeStage, LogKind
 from blockrep.divide.log_place import place_log
@@ -85,6 +86,7 @@ def plan_divide(device: Device, request: DivideRequest, progress: Progress) -> P
     `device` is open for writing, hence held, but only --fsck writes (through e2fsck).
     """
     progress.phase("looking at the disk")
+    refuse_interrupted(device)
     table = read_table(device)
     survey = survey_disk(device, table, request)
     layout = plan_layout(

@@ -17,13 +17,12 @@ from blockrep.disk.superblock import (
     GROUP_NUMBER_OFFSET,
     INCOMPAT_OFFSET,
     STATE_VALID,
-    SUPERBLOCK_BYTES,
     Superblock,
-    parse_superblock,
     with_checksum,
 )
-from blockrep.disk.table import read_standing_table, read_table
+from blockrep.disk.table import read_table
 from blockrep.divide.apply import lock_host, put, run_after_commit, run_back, run_forward
+from blockrep.divide.interrupted import host_places, locked_backups
 from blockrep.divide.lock import HALF_BYTES, LogPlace, LogPointer, parse_lock, parse_mark
 from blockrep.divide.log import Log, LogKind, StageKind, read_log
 from blockrep.divide.log_store import FileStore
@@ -66,7 +65,7 @@ def recover_disk(
 def _recover(
     device: Device, progress: Progress, back: bool, file: FileStore | None
 ) -> tuple[str, list[str]]:
-    for offset, length in _host_places(device):
+    for offset, length in host_places(device):
         superblock = read_superblock(device, offset, length)
         if superblock is None:
             continue
@@ -78,12 +77,6 @@ def _recover(
         if unlock_orphans(device, offset, superblock):
             return "backed out", ["backup superblocks were unlocked; nothing else had been changed"]
     return "nothing to do", []
-
-
-def _host_places(device: Device) -> list[tuple[int, int]]:
-    table = read_standing_table(device)
-    places = [(p.start_bytes, p.length_bytes) for p in table.partitions if not p.is_extended]
-    return places or [(0, device.size_bytes)]
 
 
 def _from_lock(
@@ -175,19 +168,6 @@ def unlock_orphans(device: Device, offset: int, superblock: Superblock) -> bool:
         put(device, at, image[:HALF_BYTES])
     device.flush()
     return bool(found)
-
-
-def locked_backups(device: Device, offset: int, superblock: Superblock) -> list[tuple[int, int]]:
-    """Byte offsets and groups of the backups that hold a lock."""
-    found = []
-    for group, block in zip(superblock.backup_groups, superblock.backup_blocks, strict=True):
-        at = offset + block * superblock.block_bytes
-        if at + SUPERBLOCK_BYTES > device.size_bytes:
-            break
-        raw = device.read(at, SUPERBLOCK_BYTES)
-        if parse_superblock(raw) is not None and parse_lock(raw):
-            found.append((at, group))
-    return found
 
 
 def _backup_image(superblock: Superblock, group: int) -> bytes:

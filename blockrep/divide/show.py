@@ -6,20 +6,17 @@ from blockrep.disk.area import Area, find_area
 from blockrep.disk.device import Device
 from blockrep.disk.filesystems import identify
 from blockrep.disk.table import Partition, read_table
+from blockrep.divide.interrupted import refuse_interrupted
 from blockrep.divide.regions import list_regions
 from blockrep.divide.summary import DividedDisk, SegmentSummary
-from blockrep.divide.survey import read_superblock, refuse_interrupted
 from blockrep.errors import NotDivided
 
 
 def show_disk(device: Device) -> DividedDisk:
     """The divider, the first area and the segments; `NotDivided` when there is no area."""
+    refuse_interrupted(device)
     table = read_table(device)
     found = find_area(device, table)
-    for part in (p for p in table.partitions if not p.is_extended):
-        superblock = read_superblock(device, part.start_bytes, part.length_bytes)
-        if superblock is not None:
-            refuse_interrupted(superblock)
     if found is None:
         raise NotDivided(f"{device.path} is not divided")
     _, area = found

@@ -18,12 +18,10 @@ from blockrep.disk.superblock import (
     Superblock,
     parse_superblock,
 )
-from blockrep.divide.lock import parse_lock, parse_mark
 from blockrep.errors import (
     FilesystemDamaged,
     FilesystemNotClean,
     FilesystemUnsupported,
-    Interrupted,
     ProgramFailed,
 )
 from blockrep.programs import Result, run_program
@@ -57,16 +55,9 @@ def read_superblock(device: Device, host_offset_bytes: int, length_bytes: int) -
     return parse_superblock(raw)
 
 
-def refuse_interrupted(superblock: Superblock) -> None:
-    """`Interrupted` when a divide or undivide was cut on this filesystem."""
-    if parse_lock(superblock.raw) or parse_mark(superblock.raw):
-        raise Interrupted("a divide or undivide of this disk was interrupted")
-
-
 def judge_host(device: Device, superblock: Superblock, length_bytes: int) -> None:
     """Refuse a host filesystem that cannot be rewritten safely; its damage is e2fsck's to find."""
     name = f"the {superblock.kind} filesystem"
-    refuse_interrupted(superblock)
     if superblock.revision == 0:
         raise FilesystemUnsupported(f"{name} has the old revision 0", hint="upgrade it: tune2fs -r")
     for feature in superblock.features:

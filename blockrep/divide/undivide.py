@@ -11,6 +11,7 @@ from blockrep.disk.device import Device
 from blockrep.disk.table import Table, read_table, table_stages
 from blockrep.disk.writes import Stage, Write
 from blockrep.divide.host import Goal, Host, HostPlan, find_host, plan_host
+from blockrep.divide.interrupted import refuse_interrupted
 from blockrep.divide.log import Change, LogKind
 from blockrep.divide.log_place import place_log
 from blockrep.divide.moves import move_changes
@@ -47,6 +48,7 @@ def plan_undivide(
 ) -> Plan:
     """Plan the way back; `NotDivided` when there is no area. What peers stored is lost with it."""
     progress.phase("looking at the disk")
+    refuse_interrupted(device)
     table = read_table(device)
     found = find_area(device, table)
     if found is None:
