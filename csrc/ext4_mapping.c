@@ -226,8 +226,8 @@ static int read_blocks(ext2_filsys fs, ext2_ino_t ino, struct br_inode_map *map,
                        uint64_t *budget_blk)
 {
 	struct block_reader reader = {.map = map, .budget_blk = budget_blk};
-	errcode_t code = ext2fs_block_iterate3(fs, ino, BLOCK_FLAG_READ_ONLY, NULL, read_block,
-	                                       &reader);
+	errcode_t code =
+		ext2fs_block_iterate3(fs, ino, BLOCK_FLAG_READ_ONLY, NULL, read_block, &reader);
 
 	if (reader.result)
 		return reader.result;
@@ -247,13 +247,14 @@ int br_inode_map_read(ext2_filsys fs, ext2_ino_t ino, struct ext2_inode *inode,
 		return br_fail(err, ENOMEM, "out of memory");
 	if (inode->i_flags & EXT4_EXTENTS_FL) {
 		struct tree_reader reader = {.fs = fs, .map = map, .budget_blk = budget_blk};
-		result = read_tree(&reader, (const uint8_t *)inode->i_block,
-		                   sizeof(inode->i_block));
+		result =
+			read_tree(&reader, (const uint8_t *)inode->i_block, sizeof(inode->i_block));
 	} else {
 		result = read_blocks(fs, ino, map, budget_blk);
 	}
 	if (result)
-		return br_fail(err, -result, "the block mapping of inode %u cannot be followed", ino);
+		return br_fail(err, -result, "the block mapping of inode %u cannot be followed",
+		               ino);
 	return 0;
 }
 

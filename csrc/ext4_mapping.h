@@ -1,6 +1,6 @@
 /* The block mapping of one inode as a list, and extent trees written from such a list. */
-#ifndef BR_EXT4_TREE_H
-#define BR_EXT4_TREE_H
+#ifndef BR_EXT4_MAPPING_H
+#define BR_EXT4_MAPPING_H
 
 #include <stdbool.h>
 
@@ -11,7 +11,8 @@ struct br_mapped {
 	uint64_t pblk;
 	uint32_t length;
 	bool unwritten;
-	bool joined; /* physically goes on where the one before ended (own indirect blocks between) */
+	bool joined; /* physically goes on where the one before ended (own indirect blocks between)
+	              */
 };
 
 /* Everything an inode maps, in logical order, and the blocks that hold the mapping itself. One

@@ -7,7 +7,9 @@
  *   5. tree nodes and attribute blocks, from the shortest runs
  *
  * Nothing is applied before the plan is complete. Joining only uses what the others leave over; if
- * that estimate was wrong the whole plan is made again without it.
+ * that estimate was wrong the whole plan is made again without it. Joining costs copies: the
+ * cheapest files are chosen, up to a share of what has to be copied anyway, or beyond it as long as
+ * too many files would stay fragmented.
  */
 #define _GNU_SOURCE /* qsort_r */
 #include "ext4_relocate.h"
@@ -23,6 +25,11 @@
 /* From this size on a file is placed before the small ones. */
 #define LARGE_BYTES ((uint64_t)1 << 20)
 
+/* Joining may add this part to the copies, ... */
+#define JOIN_SHARE 4
+/* ... and more than that while more than one regular file in so many is fragmented. */
+#define ONE_FRAGMENTED_IN 200
+
 /* Where the clusters of one file come from: one run, or run after run. */
 struct source {
 	uint64_t at;
@@ -34,7 +41,7 @@ enum part { PART_MUST, PART_ALL, PART_REST, PART_NONE };
 
 struct attempt {
 	struct br_plan *plan;
-	uint32_t *order; /* indices of files */
+	uint32_t *order;   /* indices of files */
 	size_t small_from; /* in order */
 	bool join;
 	size_t cursor; /* next fit for small files */
@@ -146,25 +153,25 @@ static int record_at(struct br_plan *plan, struct br_file *file, enum part part,
 
 static bool may_spend(const struct br_plan *plan, const struct br_file *file, uint64_t length)
 {
-	return length <= file->must_clusters || length - file->must_clusters <= plan->spare;
+	if (length <= file->must_clusters)
+		return true;
+	return file->chosen && length - file->must_clusters <= plan->spare;
 }
 
-/* The leading pieces that stay and form one run; their clusters, and whether one after them stays. */
+/* How many leading pieces stay and form one run; their clusters, and where it ends. */
 static uint32_t kept_prefix(const struct br_plan *plan, const struct br_file *file,
-                            uint64_t *clusters, uint64_t *end, bool *rest_stays)
+                            uint64_t *clusters, uint64_t *end)
 {
 	const struct br_piece *pieces = plan->pieces + file->first_piece;
 	uint32_t kept = 0;
 
 	*clusters = 0;
-	*rest_stays = false;
-	while (kept < file->piece_count && !pieces[kept].must && (kept == 0 || pieces[kept].joined)) {
+	while (kept < file->piece_count && !pieces[kept].must &&
+	       (kept == 0 || pieces[kept].joined)) {
 		*clusters += pieces[kept].length;
 		*end = pieces[kept].start + pieces[kept].length;
 		kept++;
 	}
-	for (uint32_t i = kept; i < file->piece_count; i++)
-		*rest_stays = *rest_stays || !pieces[i].must;
 	return kept;
 }
 
@@ -175,12 +182,11 @@ static int extend_in_place(struct attempt *attempt)
 	for (size_t i = 0; i < plan->file_count; i++) {
 		struct br_file *file = &plan->files[i];
 		uint64_t prefix, end = 0;
-		bool rest_stays;
-		if (!file->must_clusters && !(attempt->join && file->joinable))
+		if (!file->must_clusters && !file->chosen)
 			continue;
-		uint32_t kept = kept_prefix(plan, file, &prefix, &end, &rest_stays);
+		uint32_t kept = kept_prefix(plan, file, &prefix, &end);
 		uint64_t rest = file->clusters - prefix;
-		if (!kept || !rest || (rest_stays && !attempt->join) || !may_spend(plan, file, rest))
+		if (!kept || !rest || !may_spend(plan, file, rest))
 			continue;
 		size_t run = br_free_runs_starting_at(&plan->space, end);
 		if (run == BR_NO_RUN || plan->space.runs[run].length < rest)
@@ -231,7 +237,7 @@ static int place_movers(struct attempt *attempt)
 		int result = 0;
 		if (!file->must_clusters || file->move_count)
 			continue;
-		if (attempt->join)
+		if (file->chosen || file->clusters == file->must_clusters)
 			result = place_part(attempt, file, small, PART_ALL);
 		if (!result && !file->move_count)
 			result = place_part(attempt, file, small, PART_MUST);
@@ -247,7 +253,7 @@ static int place_joiners(struct attempt *attempt)
 
 	for (size_t i = 0; i < plan->file_count; i++) {
 		struct br_file *file = &plan->files[attempt->order[i]];
-		if (file->must_clusters || file->move_count || !file->joinable || file->runs < 2)
+		if (file->must_clusters || file->move_count || !file->chosen)
 			continue;
 		int result = place_part(attempt, file, i >= attempt->small_from, PART_ALL);
 		if (result)
@@ -363,11 +369,13 @@ int br_plan_new_map(const struct br_plan *plan, const struct br_file *file,
 		struct br_mapped item = old->items[i];
 		while (item.length) {
 			uint64_t cluster = item.pblk >> bits;
-			while (at < file->move_count && (cluster < moves[at].from ||
-			       cluster - moves[at].from >= moves[at].length))
+			while (at < file->move_count &&
+			       (cluster < moves[at].from ||
+			        cluster - moves[at].from >= moves[at].length))
 				at++;
 			if (at == file->move_count)
-				return br_fail(err, EUCLEAN, "inode %u changed its mapping", file->ino);
+				return br_fail(err, EUCLEAN, "inode %u changed its mapping",
+				               file->ino);
 			uint64_t end_blk = (moves[at].from + moves[at].length) << bits;
 			struct br_mapped part = item;
 			if (part.length > end_blk - item.pblk)
@@ -386,9 +394,9 @@ int br_plan_new_map(const struct br_plan *plan, const struct br_file *file,
 
 /* The order of placing. */
 
-static uint64_t size_to_place(const struct attempt *attempt, const struct br_file *file)
+static uint64_t size_to_place(const struct br_file *file)
 {
-	return attempt->join || !file->must_clusters ? file->clusters : file->must_clusters;
+	return file->chosen ? file->clusters : file->must_clusters;
 }
 
 static int compare_order(const void *a, const void *b, void *opaque)
@@ -397,7 +405,7 @@ static int compare_order(const void *a, const void *b, void *opaque)
 	const struct br_file *x = &attempt->plan->files[*(const uint32_t *)a];
 	const struct br_file *y = &attempt->plan->files[*(const uint32_t *)b];
 	uint64_t large = large_clusters(attempt->plan);
-	uint64_t x_size = size_to_place(attempt, x), y_size = size_to_place(attempt, y);
+	uint64_t x_size = size_to_place(x), y_size = size_to_place(y);
 
 	if (x_size < large && y_size < large)
 		x_size = y_size = 0;
@@ -420,8 +428,59 @@ static void sort_order(struct attempt *attempt)
 		        attempt);
 	attempt->small_from = 0;
 	while (attempt->small_from < plan->file_count &&
-	       size_to_place(attempt, &plan->files[attempt->order[attempt->small_from]]) >= large)
+	       size_to_place(&plan->files[attempt->order[attempt->small_from]]) >= large)
 		attempt->small_from++;
+}
+
+/* What joining costs and brings. */
+
+static bool would_gain(const struct br_file *file)
+{
+	if (file->must_clusters)
+		return file->clusters > file->must_clusters;
+	return file->joinable && file->runs > 1;
+}
+
+static int compare_extra(const void *a, const void *b, void *opaque)
+{
+	const struct attempt *attempt = opaque;
+	const struct br_file *x = &attempt->plan->files[*(const uint32_t *)a];
+	const struct br_file *y = &attempt->plan->files[*(const uint32_t *)b];
+	uint64_t x_extra = x->clusters - x->must_clusters, y_extra = y->clusters - y->must_clusters;
+
+	if (x_extra != y_extra)
+		return (x_extra > y_extra) - (x_extra < y_extra);
+	return (x->ino > y->ino) - (x->ino < y->ino);
+}
+
+/* Of those that fit into `spare`; lowers it to what the chosen ones may use. */
+static void choose_files(struct attempt *attempt)
+{
+	struct br_plan *plan = attempt->plan;
+	uint64_t fragmented = plan->untouched_fragmented, spent = 0;
+	uint64_t share = plan->must_total / JOIN_SHARE;
+	size_t candidates = 0;
+
+	for (uint32_t i = 0; i < plan->file_count; i++) {
+		if (!would_gain(&plan->files[i]))
+			continue;
+		attempt->order[candidates++] = i;
+		fragmented += plan->files[i].regular;
+	}
+	if (candidates)
+		qsort_r(attempt->order, candidates, sizeof(*attempt->order), compare_extra,
+		        attempt);
+	for (size_t i = 0; i < candidates; i++) {
+		struct br_file *file = &plan->files[attempt->order[i]];
+		uint64_t extra = file->clusters - file->must_clusters;
+		bool too_many = fragmented * ONE_FRAGMENTED_IN > plan->stats->regular_files;
+		if (extra > plan->spare - spent || (!too_many && spent + extra > share))
+			break;
+		file->chosen = true;
+		spent += extra;
+		fragmented -= file->regular;
+	}
+	plan->spare = spent;
 }
 
 static void begin_attempt(struct attempt *attempt)
@@ -435,12 +494,15 @@ static void begin_attempt(struct attempt *attempt)
 		plan->files[i].move_count = 0;
 		plan->files[i].new_nodes = 0;
 		plan->files[i].new_runs = plan->files[i].runs;
+		plan->files[i].chosen = false;
 	}
 	/* Splitting makes trees grow; a leaf names hundreds of extents. */
 	uint64_t reserved = plan->must_total + plan->must_single + plan->must_total / 256 + 16;
 	plan->spare = 0;
 	if (attempt->join && plan->space.total > reserved)
 		plan->spare = plan->space.total - reserved;
+	if (plan->spare)
+		choose_files(attempt);
 	attempt->cursor = 0;
 	sort_order(attempt);
 }
@@ -453,7 +515,7 @@ static int make_attempt(struct attempt *attempt, struct br_err *err)
 	int result = extend_in_place(attempt);
 	if (!result)
 		result = place_movers(attempt);
-	if (!result && attempt->join)
+	if (!result)
 		result = place_joiners(attempt);
 	if (!result)
 		result = split_rest(plan);
@@ -472,8 +534,10 @@ static int does_not_fit(const struct br_plan *plan, struct br_err *err)
 
 	for (size_t i = 0; i < plan->free_at_start.count; i++)
 		available += plan->free_at_start.items[i].length << bits;
-	return br_fail(err, ENOSPC, "at least %llu blocks have to move below block %llu, and %llu "
-	               "are free there", needed, (unsigned long long)plan->end << bits, available);
+	return br_fail(err, ENOSPC,
+	               "at least %llu blocks have to move below block %llu, and %llu "
+	               "are free there",
+	               needed, (unsigned long long)plan->end << bits, available);
 }
 
 int br_plan_build(struct br_plan *plan, const struct br_consolidate_request *request,

@@ -44,6 +44,7 @@ struct br_file {
 	bool regular;
 	bool joinable;
 	bool immovable;
+	bool chosen; /* may move more than it must, to become one run */
 };
 
 /* An extended attribute block that is evacuated, once for each inode that names it. */

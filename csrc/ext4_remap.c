@@ -36,7 +36,8 @@ static int account(struct remap *remap, uint64_t cluster, uint64_t length, bool 
 		if (used) {
 			if (count < part)
 				return br_fail(remap->err, EUCLEAN,
-				               "group %u has more free blocks than it counts", group);
+				               "group %u has more free blocks than it counts",
+				               group);
 			ext2fs_mark_block_bitmap_range2(fs->block_map, blk,
 			                                (unsigned)(part << bits));
 			count -= (uint32_t)part;
@@ -123,7 +124,8 @@ static int copy_block(struct remap *remap, ext2_ino_t ino, uint64_t from, uint64
 	if (!code)
 		code = io_channel_write_blk64(fs->io, to, 1, remap->buffer);
 	return code ? br_fail_ext2(remap->err, code, "cannot copy block %llu to %llu",
-	                           (unsigned long long)from, (unsigned long long)to) : 0;
+	                           (unsigned long long)from, (unsigned long long)to)
+	            : 0;
 }
 
 /* Old and new list name the same logical blocks in the same order. */
@@ -137,7 +139,8 @@ static int copy_content(struct remap *remap, ext2_ino_t ino, uint64_t blocks)
 		for (uint32_t k = 0; k < old->length && old->lblk + k < blocks; k++) {
 			while (new_map->items[n].lblk + new_map->items[n].length <= old->lblk + k)
 				n++;
-			uint64_t to = new_map->items[n].pblk + (old->lblk + k - new_map->items[n].lblk);
+			uint64_t to =
+				new_map->items[n].pblk + (old->lblk + k - new_map->items[n].lblk);
 			if (to == old->pblk + k || old->unwritten)
 				continue;
 			int result = copy_block(remap, ino, old->pblk + k, to);
@@ -177,7 +180,8 @@ static int choose_nodes(struct remap *remap, const struct br_file *file)
 	}
 	for (size_t i = 0; !result && remap->block_count < wanted; i++) {
 		if (i == file->new_nodes)
-			return br_fail(remap->err, EUCLEAN, "inode %u changed its mapping", file->ino);
+			return br_fail(remap->err, EUCLEAN, "inode %u changed its mapping",
+			               file->ino);
 		uint64_t blk = plan->nodes[file->first_node + i];
 		result = use_block(remap, blk);
 		if (!result)
@@ -202,8 +206,8 @@ static int recount_blocks(struct remap *remap, struct ext2_inode *inode)
 
 static int remap_extents(struct remap *remap, const struct br_file *file, struct ext2_inode *inode)
 {
-	int result = br_plan_new_map(remap->plan, file, &remap->old_map, &remap->new_map,
-	                             remap->err);
+	int result =
+		br_plan_new_map(remap->plan, file, &remap->old_map, &remap->new_map, remap->err);
 
 	if (!result)
 		result = copy_content(remap, file->ino,
@@ -213,8 +217,8 @@ static int remap_extents(struct remap *remap, const struct br_file *file, struct
 	if (!result)
 		result = recount_blocks(remap, inode);
 	if (!result)
-		result = br_tree_write(remap->fs, file->ino, inode, &remap->new_map,
-		                       remap->blocks, remap->err);
+		result = br_tree_write(remap->fs, file->ino, inode, &remap->new_map, remap->blocks,
+		                       remap->err);
 	if (result)
 		return result;
 	errcode_t code = ext2fs_write_inode(remap->fs, file->ino, inode);
@@ -263,7 +267,8 @@ static int remap_data(struct block_remap *state, blk64_t *blk, uint64_t lblk)
 	       *blk - moves[state->at_move].from >= moves[state->at_move].length)
 		state->at_move++;
 	if (state->at_move == file->move_count)
-		return br_fail(state->remap->err, EUCLEAN, "inode %u changed its mapping", file->ino);
+		return br_fail(state->remap->err, EUCLEAN, "inode %u changed its mapping",
+		               file->ino);
 	const struct br_move *move = &moves[state->at_move];
 	uint64_t to = *blk - move->from + move->to;
 	int result = 0;

@@ -113,8 +113,8 @@ static int find_free_runs(struct br_plan *plan)
 
 static int add_piece(struct br_plan *plan, struct br_piece piece)
 {
-	int result = br_array_grow((void **)&plan->pieces, plan->piece_count,
-	                           &plan->piece_capacity, sizeof(*plan->pieces));
+	int result = br_array_grow((void **)&plan->pieces, plan->piece_count, &plan->piece_capacity,
+	                           sizeof(*plan->pieces));
 
 	if (!result)
 		plan->pieces[plan->piece_count++] = piece;
@@ -212,8 +212,7 @@ static void classify(struct scan *scan, struct br_file *file, const struct ext2_
 	file->regular = LINUX_S_ISREG(inode->i_mode) && !is_special(super, file->ino);
 	file->immovable = is_pinned(scan, file->ino);
 	/* Boot loaders address immutable files by block: none moves without need. */
-	file->joinable = file->regular && !file->immovable &&
-	                 !(inode->i_flags & EXT2_IMMUTABLE_FL);
+	file->joinable = file->regular && !file->immovable && !(inode->i_flags & EXT2_IMMUTABLE_FL);
 	file->extents = (uint32_t)plan->map.count;
 	file->old_nodes = (uint32_t)plan->map.node_count;
 	for (size_t i = 0; i < plan->map.node_count; i++)
@@ -238,17 +237,21 @@ static int scan_mapping(struct scan *scan, ext2_ino_t ino, struct ext2_inode *in
 {
 	struct br_plan *plan = scan->plan;
 	struct br_file file = {
-		.ino = ino, .rank = UINT32_MAX, .first_piece = plan->piece_count,
+		.ino = ino,
+		.rank = UINT32_MAX,
+		.first_piece = plan->piece_count,
 	};
-	int result = br_inode_map_read(plan->fs, ino, inode, &plan->map, &scan->budget_blk,
-	                               scan->err);
+	int result =
+		br_inode_map_read(plan->fs, ino, inode, &plan->map, &scan->budget_blk, scan->err);
 
 	if (result)
 		return result;
 	classify(scan, &file, inode);
 	if (file.block_mapped && plan->cluster_bits && plan->map.count)
-		return br_fail(scan->err, EUCLEAN, "inode %u has no extents on a filesystem with "
-		               "clusters", ino);
+		return br_fail(scan->err, EUCLEAN,
+		               "inode %u has no extents on a filesystem with "
+		               "clusters",
+		               ino);
 	result = add_pieces(plan, &file);
 	if (result == -EUCLEAN)
 		return br_fail(scan->err, EUCLEAN, "the clusters of inode %u make no sense", ino);
@@ -277,16 +280,17 @@ static int scan_attribute(struct scan *scan, ext2_ino_t ino, struct ext2_inode *
 		return 0;
 	if (blk < plan->fs->super->s_first_data_block ||
 	    blk >= ext2fs_blocks_count(plan->fs->super))
-		return br_fail(scan->err, EUCLEAN, "the attribute block of inode %u is outside", ino);
+		return br_fail(scan->err, EUCLEAN, "the attribute block of inode %u is outside",
+		               ino);
 	if (!br_plan_must_leave(plan, blk))
 		return 0;
 	if (is_pinned(scan, ino))
-		return br_fail(scan->err, EBUSY, "inode %u lies past the end and must not move", ino);
+		return br_fail(scan->err, EBUSY, "inode %u lies past the end and must not move",
+		               ino);
 	int result = br_array_grow((void **)&plan->attributes, plan->attribute_count,
 	                           &plan->attribute_capacity, sizeof(*plan->attributes));
 	if (!result)
-		plan->attributes[plan->attribute_count++] =
-			(struct br_attribute_move){blk, 0, ino};
+		plan->attributes[plan->attribute_count++] = (struct br_attribute_move){blk, 0, ino};
 	return result;
 }
 

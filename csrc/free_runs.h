@@ -1,8 +1,8 @@
 /* Free space as a static array of runs that are only ever taken from their front.
  *
- * Nothing is given back, so the array never changes its order, and a segment tree over the remaining
- * lengths answers "the first run of at least n at or after index i" in O(log runs). Units are the
- * caller's (clusters).
+ * Nothing is given back, so the array never changes its order, and a segment tree over the
+ * remaining lengths answers "the first run of at least n at or after index i" in O(log runs). Units
+ * are the caller's (clusters).
  */
 #ifndef BR_FREE_RUNS_H
 #define BR_FREE_RUNS_H
