@@ -174,7 +174,7 @@ def test_unknown_compatible_flags_do_not_matter() -> None:
     ],
 )
 def test_values_that_contradict_each_other(changes: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         build_area(make_area(**changes))
 
 
