@@ -38,6 +38,7 @@ from blockrep.divide.second_area import (
     our_partitions,
     plan_second_area,
 )
+from blockrep.divide.undo_layout import plan_undo
 from blockrep.errors import (
     AlreadyDivided,
     BlockrepError,
@@ -56,6 +57,7 @@ __all__ = [
     "SegmentPlan",
     "describe_area",
     "plan_layout",
+    "plan_undo",
     "smallest_divider",
 ]
 

@@ -1,58 +1,44 @@
 """Plan the table after the second area is given back. Pure.
 
-The simplest rule that loses nothing: area, segments and reserve go; a swap goes back to where it
-was, as its content does not matter; other partitions that were moved stay where they are; the host
-grows to its old end, or to whatever now lies before that.
+The simplest rule that loses nothing: area, segments and reserve go; partitions that were moved stay
+where they are, unless the caller can make a swap again where it was; the host grows to its old end,
+or to whatever now lies before that.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from blockrep.disk.area import AREA_TYPE, RESERVE_TYPE, SEGMENT_TYPE, Area, ChangedPartition
 from blockrep.disk.table import Partition, Table, TableKind
-from blockrep.divide.layout_values import BARE_FILESYSTEM, PartitionMove, in_mib
+from blockrep.divide.layout_values import in_mib
 from blockrep.divide.second_area import EBR_ROOM_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class Undo:
-    """The table to be. `host_end_bytes` is where the host's partition (or the bare filesystem's
-    old extent) ends; None for a host: nothing was shrunk, or its partition is gone.
+def plan_undo(
+    table: Table, area: Area, *, return_swaps: bool = False
+) -> tuple[Table, tuple[str, ...]]:
+    """The table without the second area, and what the user should know of it.
+
+    Partitions keep their numbers. With `return_swaps` a swap has its old place in the new table if
+    that is free, and the caller makes its header there. Without a table nothing changes.
     """
-
-    new_table: Table
-    host_partition: int | None
-    host_end_bytes: int
-    moves: tuple[PartitionMove, ...]
-    notes: tuple[str, ...]
-
-
-def plan_undo(table: Table, area: Area) -> Undo:
-    """What `undivide` makes of this table, by what the area record says."""
     if table.kind is TableKind.NONE:
-        end = min(area.host_old_blocks * area.host_block_bytes, table.disk_bytes)
-        return Undo(table, area.host, end, (), ())
+        return table, ()
     before = {c.number: c for c in area.changed}
     parts = {p.number: p for p in table.partitions if not _is_ours(table, area, p)}
     container = next((p for p in parts.values() if p.is_extended), None)
     if container is not None:
         del parts[container.number]
-    moves = _return_swaps(table, area, parts, before)
+    if return_swaps:
+        _return_swaps(table, parts, before)
     if container is not None:
         kept = _container(table, container, parts, before)
         if kept is not None:
             parts[kept.number] = kept
-    notes = [*_grow_host(table, area, parts, before), *_stay_notes(area, parts, before)]
+    notes = (*_grow_host(table, area, parts, before), *_stay_notes(area, parts, before))
     ordered = tuple(sorted(parts.values(), key=lambda p: p.number))
-    host = parts.get(area.host) if area.host not in (None, BARE_FILESYSTEM) else None
-    return Undo(
-        new_table=replace(table, partitions=ordered),
-        host_partition=None if host is None else host.number,
-        host_end_bytes=0 if host is None else host.end_bytes,
-        moves=moves,
-        notes=tuple(notes),
-    )
+    return replace(table, partitions=ordered), notes
 
 
 def _is_ours(table: Table, area: Area, p: Partition) -> bool:
@@ -65,23 +51,17 @@ def _is_ours(table: Table, area: Area, p: Partition) -> bool:
 
 
 def _return_swaps(
-    table: Table, area: Area, parts: dict[int, Partition], before: dict[int, ChangedPartition]
-) -> tuple[PartitionMove, ...]:
+    table: Table, parts: dict[int, Partition], before: dict[int, ChangedPartition]
+) -> None:
     """Put each swap back where it was, if nobody has taken the place."""
-    moves = []
     for number, was in before.items():
         p = parts.get(number)
         if p is None or not was.is_swap or p.length_bytes != was.old_length_bytes:
             continue
         back = replace(p, start_bytes=was.old_start_bytes)
         others = [q for q in parts.values() if q.number != number]
-        if back.end_bytes > table.usable_end_bytes or any(_overlap(back, q) for q in others):
-            continue
-        parts[number] = back
-        moves.append(
-            PartitionMove(number, p.start_bytes, back.start_bytes, p.length_bytes, is_swap=True)
-        )
-    return tuple(moves)
+        if back.end_bytes <= table.usable_end_bytes and not any(_overlap(back, q) for q in others):
+            parts[number] = back
 
 
 def _container(

@@ -67,7 +67,7 @@ def geometry_with_ring(segment_bytes: int, ring_bytes: int) -> Geometry:
     if segment_bytes % MIB or ring_bytes % MIB or ring_bytes < smallest_ring(segment_bytes):
         raise ValueError("a segment and its ring are whole MiB, the ring not below its minimum")
     rest = segment_bytes - FRONT_BYTES - ring_bytes - TAIL_BYTES
-    map_bytes = map_bytes_for(max(rest, 0))
+    map_bytes = _map_within(max(rest, 0))
     if segment_bytes < SMALLEST_SEGMENT_BYTES or rest - map_bytes < MIB:
         raise DoesNotFit(
             f"a segment of {segment_bytes // MIB} MiB with {ring_bytes // MIB} MiB of history "
@@ -84,6 +84,14 @@ def geometry_with_ring(segment_bytes: int, ring_bytes: int) -> Geometry:
         data_offset=data_offset,
         data_bytes=segment_bytes - TAIL_BYTES - data_offset,
     )
+
+
+def _map_within(rest_bytes: int) -> int:
+    """The shortest map for the data that is left beside it in `rest_bytes`."""
+    found = map_bytes_for(max(rest_bytes - map_bytes_for(rest_bytes), 0))
+    while map_bytes_for(max(rest_bytes - found, 0)) > found:
+        found += MIB
+    return found
 
 
 def smallest_ring(segment_bytes: int) -> int:
