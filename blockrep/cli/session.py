@@ -107,10 +107,11 @@ class Session:
 
     def confirm(self, question: str) -> None:
         """Ask on standard error; anything but `yes` is `Stopped`."""
-        assert self.stdin is not None
+        reply = ""
         with self.stopper.immediate():
             self.stderr.write(f"{question} Type yes: ")
             self.stderr.flush()
-            reply = self.stdin.readline()
+            if self.stdin is not None:
+                reply = self.stdin.readline()
         if reply.strip().lower() != "yes":
             raise Stopped("not confirmed")
