@@ -85,7 +85,7 @@ def _host_range(kind: Kind) -> tuple[int, int]:
     if kind.table == "none":
         return 0, size
     start = kind.start_lba * SECTOR
-    end = size - MIB - sum(tail.mib for tail in kind.tail) * MIB
+    end = size - (1 + kind.spare_mib + sum(tail.mib for tail in kind.tail)) * MIB
     return start, end - start
 
 

@@ -29,6 +29,7 @@ class Kind:
     first_mib: int = 40
     start_lba: int = 2048
     tail: tuple[Tail, ...] = field(default=())
+    spare_mib: int = 0  # in no partition, behind all of them
     used_percent: int = 42  # of the filesystem, after ageing
     mountable: bool = True  # by this kernel; else filled by mke2fs -d
     tight: bool = False  # full behind the divider, 95 % full afterwards
