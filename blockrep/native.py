@@ -30,6 +30,7 @@ from blockrep.errors import (
 )
 from blockrep.extents import Extent
 
+
 def crc32c(seed: int, data: bytes) -> int:
     """CRC32C as ext4 uses it: reflected, seeded, no final inversion."""
     return int(lib.br_crc32c(seed, ffi.from_buffer("uint8_t[]", data), len(data)))

@@ -21,7 +21,6 @@ from pathlib import Path
 
 import pytest
 
-from blockrep.errors import DoesNotFit, FilesystemDamaged, FilesystemUnsupported
 from blockrep.extents import Extent
 from blockrep.native import ConsolidateStats, consolidate
 
