@@ -159,12 +159,20 @@ class FakePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class FakeFilesystem:
+class FakeContent:
+    type: str = ""
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FakeVolume:
+    number: int
     path: str
-    type: str
-    label: str
-    size_bytes: int
-    used_bytes: int | None
+    length_bytes: int
+    content: FakeContent
+    mountpoints: tuple[str, ...] = ()
+    used_bytes: int | None = None
+    free_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,22 +180,28 @@ class FakeListed:
     path: str
     model: str
     size_bytes: int
-    sector_bytes: int = 512
+    logical_sector_bytes: int = 512
     physical_sector_bytes: int = 4096
     table: str = "gpt"
-    filesystems: tuple[FakeFilesystem, ...] = ()
-    holders: tuple[str, ...] = ()
+    volumes: tuple[FakeVolume, ...] = ()
     obstacles: tuple[str, ...] = ()
 
 
+ROOT_VOLUME = FakeVolume(
+    1, "/dev/sda1", 500 * GIB, FakeContent("ext4", "root"), (), 80 * GIB, 420 * GIB
+)
+STICK_VOLUME = FakeVolume(1, "/dev/sdb1", 8 * GIB, FakeContent("vfat"), ("/mnt",))
 LISTED = (
-    FakeListed("/dev/sda", "Samsung SSD 870", 1000204886016,
-               filesystems=(FakeFilesystem("/dev/sda1", "ext4", "root", 500 * GIB, 80 * GIB),)),
-    FakeListed("/dev/sdb", "USB stick", 8 * GIB, table="dos",
-               filesystems=(FakeFilesystem("/dev/sdb1", "vfat", "", 8 * GIB, None),),
-               holders=("mounted on /mnt",),
-               obstacles=("/dev/sdb1 is mounted on /mnt", "/dev/sdb1 is vfat, not ext2/3/4")),
-)  # fmt: skip
+    FakeListed("/dev/sda", "Samsung SSD 870", 1000204886016, volumes=(ROOT_VOLUME,)),
+    FakeListed(
+        "/dev/sdb",
+        "USB stick",
+        8 * GIB,
+        table="dos",
+        volumes=(STICK_VOLUME,),
+        obstacles=("/dev/sdb1 is mounted at /mnt: unmount it", "/dev/sdb1 holds vfat"),
+    ),
+)
 
 
 @dataclass

@@ -10,23 +10,36 @@ from blockrep.cli.text import table_lines
 from blockrep.units import format_bytes
 
 
-class ListedFilesystem(Protocol):
-    """`used_bytes` is None where it is not known."""
+class ListedContent(Protocol):
+    """What was recognised in a volume; `type` is empty for nothing."""
 
-    @property
-    def path(self) -> str: ...
     @property
     def type(self) -> str: ...
     @property
     def label(self) -> str: ...
+
+
+class ListedVolume(Protocol):
+    """A partition or a bare filesystem; what is used is None where nobody can tell."""
+
     @property
-    def size_bytes(self) -> int: ...
+    def number(self) -> int: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def length_bytes(self) -> int: ...
+    @property
+    def content(self) -> ListedContent: ...
+    @property
+    def mountpoints(self) -> Sequence[str]: ...
     @property
     def used_bytes(self) -> int | None: ...
+    @property
+    def free_bytes(self) -> int | None: ...
 
 
 class ListedDevice(Protocol):
-    """`holders` use the device, `obstacles` say why it cannot be divided: none, and it can."""
+    """`obstacles` say why it cannot be divided, who holds it among them: none, and it can."""
 
     @property
     def path(self) -> str: ...
@@ -35,15 +48,13 @@ class ListedDevice(Protocol):
     @property
     def size_bytes(self) -> int: ...
     @property
-    def sector_bytes(self) -> int: ...
+    def logical_sector_bytes(self) -> int: ...
     @property
     def physical_sector_bytes(self) -> int: ...
     @property
     def table(self) -> str: ...
     @property
-    def filesystems(self) -> Sequence[ListedFilesystem]: ...
-    @property
-    def holders(self) -> Sequence[str]: ...
+    def volumes(self) -> Sequence[ListedVolume]: ...
     @property
     def obstacles(self) -> Sequence[str]: ...
 
@@ -53,7 +64,7 @@ _TABLES = {"gpt": "GPT", "dos": "MBR", "none": "-", "": "-"}
 
 
 def device_lines(devices: Sequence[ListedDevice], terminal: Terminal) -> list[str]:
-    """A row per device; below it its filesystems, what holds it, and what is in the way."""
+    """A row per device; below it what is on it, and what is in the way."""
     if not devices:
         return ["No block devices were found."]
     rows = table_lines([_HEAD, *(_row(device) for device in devices)], right=(1, 2, 4))
@@ -64,8 +75,8 @@ def device_lines(devices: Sequence[ListedDevice], terminal: Terminal) -> list[st
 
 
 def _row(device: ListedDevice) -> tuple[str, ...]:
-    known = [f.used_bytes for f in device.filesystems if f.used_bytes is not None]
-    sectors = f"{device.sector_bytes}/{device.physical_sector_bytes}"
+    known = [v.used_bytes for v in device.volumes if v.used_bytes is not None]
+    sectors = f"{device.logical_sector_bytes}/{device.physical_sector_bytes}"
     return (
         clean(device.path),
         format_bytes(device.size_bytes),
@@ -78,19 +89,24 @@ def _row(device: ListedDevice) -> tuple[str, ...]:
 
 
 def _details(device: ListedDevice, terminal: Terminal) -> Iterator[str]:
-    for filesystem in device.filesystems:
-        yield f"    {_filesystem_text(filesystem)}"
-    if device.holders:
-        yield f"    used by {', '.join(clean(holder) for holder in device.holders)}"
+    for volume in device.volumes:
+        if volume.number or volume.content.type:
+            yield f"    {_volume_text(volume)}"
     for obstacle in device.obstacles:
         yield terminal.paint(f"    cannot be divided: {clean(obstacle)}", Colour.YELLOW)
 
 
-def _filesystem_text(filesystem: ListedFilesystem) -> str:
-    label = f' "{clean(filesystem.label)}"' if filesystem.label else ""
-    text = f"{clean(filesystem.path)}: {clean(filesystem.type)}{label}"
-    text += f", {format_bytes(filesystem.size_bytes)}"
-    if filesystem.used_bytes is None:
-        return text
-    free = filesystem.size_bytes - filesystem.used_bytes
-    return f"{text}, {format_bytes(filesystem.used_bytes)} used, {format_bytes(free)} free"
+def _volume_text(volume: ListedVolume) -> str:
+    """`/dev/sda1: ext4 "root", 500 GiB, 80 GiB used, 420 GiB free, mounted at /`."""
+    label = f' "{clean(volume.content.label)}"' if volume.content.label else ""
+    name = clean(volume.path) or f"partition {volume.number}"
+    parts = [
+        f"{name}: {clean(volume.content.type) or 'nothing known'}{label}",
+        format_bytes(volume.length_bytes),
+    ]
+    if volume.used_bytes is not None:
+        parts.append(f"{format_bytes(volume.used_bytes)} used")
+    if volume.free_bytes is not None:
+        parts.append(f"{format_bytes(volume.free_bytes)} free")
+    parts += [f"mounted at {clean(mountpoint)}" for mountpoint in volume.mountpoints]
+    return ", ".join(parts)

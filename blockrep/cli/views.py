@@ -22,7 +22,9 @@ from blockrep.units import format_share
 def run_devices(session: Session, arguments: Namespace) -> None:
     with session.stopper.immediate():
         devices = session.engine.list_devices()
-    session.document["devices"] = to_plain(tuple(devices))
+    session.document["devices"] = [
+        {**to_plain(device), "can_be_divided": not device.obstacles} for device in devices
+    ]
     session.say(device_lines(devices, session.terminal))
 
 

@@ -62,7 +62,8 @@ def test_devices(run: Run) -> None:
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].split()[:2] == ["device", "size"]
-    assert "    cannot be divided: /dev/sdb1 is mounted on /mnt" in lines
+    assert "    cannot be divided: /dev/sdb1 is mounted at /mnt: unmount it" in lines
+    assert '    /dev/sda1: ext4 "root", 500 GiB, 80 GiB used, 420 GiB free' in lines
     assert any(line.startswith("/dev/sda") and "yes" in line for line in lines)
 
 
@@ -71,7 +72,8 @@ def test_devices_json(run: Run) -> None:
     answer = json.loads(out)
     assert (code, answer["command"]) == (0, "devices")
     assert answer["devices"][0]["size_bytes"] == 1000204886016
-    assert answer["devices"][1]["filesystems"][0]["used_bytes"] is None
+    assert answer["devices"][1]["volumes"][0]["used_bytes"] is None
+    assert [device["can_be_divided"] for device in answer["devices"]] == [True, False]
 
 
 def test_inspect_writes_a_picture(run: Run, disk: Path, tmp_path: Path) -> None:
