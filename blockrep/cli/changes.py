@@ -13,6 +13,7 @@ from blockrep.cli.terminal import clean
 from blockrep.cli.text import outcome_lines, plan_lines
 from blockrep.disk.device import Device
 from blockrep.divide.summary import DivideRequest, Join, Outcome
+from blockrep.errors import UsageError
 from blockrep.progress import Progress
 
 Planner = Callable[[Device, Progress], Plan]
@@ -31,10 +32,15 @@ def run_undivide(session: Session, arguments: Namespace) -> None:
 
 
 def run_recover(session: Session, arguments: Namespace) -> None:
-    with session.engine.open_device(arguments.disk, writable=True) as device:
-        session.committing = True
+    """A disk that needs nothing is only looked at: it may be in use."""
+    with session.engine.open_device(arguments.disk, writable=False) as device:
+        writable = session.engine.is_interrupted(device)
+    with session.engine.open_device(arguments.disk, writable=writable) as device:
+        session.committing = writable
         with session.progress() as progress:
-            outcome = session.engine.recover_disk(device, progress, back=arguments.back)
+            outcome = session.engine.recover_disk(
+                device, progress, back=arguments.back, journal=arguments.journal
+            )
     _report(session, outcome)
 
 
@@ -58,6 +64,8 @@ def _request(arguments: Namespace, disk_bytes: int) -> DivideRequest:
 def _plan_and_commit(session: Session, arguments: Namespace, planner: Planner, verb: str) -> None:
     """Plan, show, ask, commit. Up to the commit nothing on the disk is changed."""
     dry_run, yes = arguments.dry_run, arguments.yes
+    if dry_run and getattr(arguments, "fsck", False):
+        raise UsageError("--fsck repairs the filesystem, and --dry-run changes nothing")
     if not dry_run:
         session.require_answerable(yes)
     with session.engine.open_device(arguments.disk, writable=not dry_run) as device:

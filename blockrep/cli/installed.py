@@ -45,10 +45,17 @@ class InstalledEngine:
         outcome: Outcome = commit_plan(device, plan, progress)
         return outcome
 
-    def recover_disk(self, device: Device, progress: Progress, *, back: bool) -> Outcome:
+    def is_interrupted(self, device: Device) -> bool:
+        from blockrep.divide.interrupted import is_interrupted
+
+        return is_interrupted(device)
+
+    def recover_disk(
+        self, device: Device, progress: Progress, *, back: bool, journal: Path | None
+    ) -> Outcome:
         from blockrep.divide.recover import recover_disk
 
-        outcome: Outcome = recover_disk(device, progress, back=back)
+        outcome: Outcome = recover_disk(device, progress, back=back, journal=journal)
         return outcome
 
     def show_disk(self, device: Device) -> DividedDisk:

@@ -206,6 +206,9 @@ def _add_recover(verbs: _Verbs[Parser]) -> None:
     verb.add_argument(
         "--back", action="store_true", help="return to the disk as it was before the change"
     )
+    verb.add_argument(
+        "--journal", type=Path, metavar="FILE", help="the file that `divide --journal` wrote"
+    )
 
 
 def _add_disk(verb: Parser) -> None:

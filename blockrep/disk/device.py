@@ -36,17 +36,20 @@ BLKFLSBUF = 0x1261
 F_OFD_SETLK = 37
 
 DIRECT_ALIGN_BYTES = 4096
+SMALL_SECTOR_BYTES = 512
+LARGE_SECTOR_BYTES = 4096
+GPT_SIGNATURE = b"EFI PART"
 CHUNK_BYTES = 8 << 20
 
 
 class Device:
     """A block device or a disk image file.
 
-    `sector_bytes` is the logical sector size; a file has 512 unless the caller says otherwise.
+    `sector_bytes` is the logical sector size; a file has 512, or what its GPT was made for.
     Errors are `DeviceIO` with the offset; a failed write leaves its range undefined.
     """
 
-    def __init__(self, path: Path, *, writable: bool = False, sector_bytes: int = 512) -> None:
+    def __init__(self, path: Path, *, writable: bool = False) -> None:
         """Open `path`; writable opens hold it against every other user of the device.
 
         A block device is held with O_EXCL (no mount, swap, md, dm or second blockrep), a file with
@@ -54,7 +57,6 @@ class Device:
         """
         self.path = path
         self.writable = writable
-        self.sector_bytes = sector_bytes
         self._bounce = mmap.mmap(-1, CHUNK_BYTES)
         self._open()
 
@@ -71,6 +73,7 @@ class Device:
                     raise DeviceUnsupported(f"{self.path} is read-only")
             else:
                 self.size_bytes = status.st_size
+                self.sector_bytes = _image_sector_bytes(self._fd)
                 if self.writable:
                     _lock_file(self._fd, self.path)
             self._direct_fd = _open_direct(self.path, self.writable, self.is_block)
@@ -240,6 +243,13 @@ def _open_direct(path: Path, writable: bool, is_block: bool) -> int:
         if is_block and error.errno != errno.EINVAL:
             raise DeviceIO(f"cannot open {path}: {error.strerror}") from error
         return -1
+
+
+def _image_sector_bytes(fd: int) -> int:
+    """The header of a GPT lies in sector 1: where it is tells how large sectors are."""
+    large = os.pread(fd, len(GPT_SIGNATURE), LARGE_SECTOR_BYTES) == GPT_SIGNATURE
+    small = os.pread(fd, len(GPT_SIGNATURE), SMALL_SECTOR_BYTES) == GPT_SIGNATURE
+    return LARGE_SECTOR_BYTES if large and not small else SMALL_SECTOR_BYTES
 
 
 def _lock_file(fd: int, path: Path) -> None:

@@ -19,13 +19,20 @@ def host_places(device: Device) -> list[tuple[int, int]]:
 
 def refuse_interrupted(device: Device) -> None:
     """`Interrupted` when a lock or a pending mark is anywhere on the disk."""
+    if is_interrupted(device):
+        raise Interrupted(f"a divide or undivide of {device.path} was interrupted")
+
+
+def is_interrupted(device: Device) -> bool:
+    """Whether `recover` has something to do."""
     for offset, length in host_places(device):
         superblock = read_superblock(device, offset, length)
         if superblock is None:
             continue
         raw = superblock.raw
         if parse_lock(raw) or parse_mark(raw) or locked_backups(device, offset, superblock):
-            raise Interrupted(f"a divide or undivide of {device.path} was interrupted")
+            return True
+    return False
 
 
 def locked_backups(device: Device, offset: int, superblock: Superblock) -> list[tuple[int, int]]:
