@@ -192,7 +192,7 @@ def _lay(
     partitions = [*given.partitions, *ours]
     if given.container is not None:
         partitions.append(given.container)
-        _check_boot_records(table, given, partitions, facts)
+        _check_boot_records(table, given, partitions, divider)
     layout = Layout(
         divider_bytes=divider,
         new_table=replace(table, partitions=tuple(sorted(partitions, key=lambda p: p.number))),
@@ -242,7 +242,7 @@ def _check_boot_records(
     table: Table,
     given: Given,
     partitions: list[Partition],
-    facts: Mapping[int, PartitionFacts],
+    divider: int,
 ) -> None:
     """No new EBR on what the old table still needs: it is written before the old table goes."""
     starts = [p.start_bytes for p in partitions if p.is_logical and not _unmoved(table, p)]
@@ -256,7 +256,7 @@ def _check_boot_records(
                     "it still is",
                     hint="move the partition yourself, or choose a first area that ends behind it",
                 ),
-                old.end,
+                divider + MIB,
             )
 
 
