@@ -27,6 +27,7 @@ from blockrep.errors import (
     FilesystemUnsupported,
     InternalError,
     PermissionMissing,
+    ProofFailed,
 )
 from blockrep.extents import Extent
 
@@ -429,3 +430,60 @@ def consolidate(
     _check(result or closed, err)
     names = (field.name for field in fields(ConsolidateStats))
     return ConsolidateStats(**{name: int(getattr(stats, name)) for name in names})
+
+
+class Copy(NamedTuple):
+    """`length` blocks of file data that go from `src` to `dst`."""
+
+    src: int
+    dst: int
+    length: int
+
+
+class InodeMap:
+    """Which inode of the old filesystem is which of the new one; opaque but for the count."""
+
+    def __init__(self, handle: Any) -> None:
+        self.handle = ffi.gc(handle, lib.br_inode_map_free)
+        self.renumbered = int(lib.br_inode_map_renumbered(handle))
+
+
+def match_inodes(before: Filesystem, after: Filesystem) -> InodeMap:
+    """Walk both in step and find each inode of `before` again in `after`.
+
+    `ProofFailed` names what has no counterpart, or two. Cheap when nothing was renumbered.
+    """
+    err = ffi.new("struct br_err *")
+    out = ffi.new("struct br_inode_map **")
+    _check(lib.br_match(before.handle, after.handle, out, err), err, ProofFailed)
+    return InodeMap(out[0])
+
+
+def restore_inodes(before: Filesystem, after: Filesystem, inodes: InodeMap) -> None:
+    """Put right on `after`, which is writable, what resize2fs gets wrong.
+
+    Times and other fields of inodes, numbers of special inodes in the superblock, checksums of the
+    orphan file, the journal's backup, free counts, usage in quota files. `after` is undefined on
+    failure.
+    """
+    err = ffi.new("struct br_err *")
+    result = lib.br_restore(before.handle, after.handle, inodes.handle, err)
+    _check(result, err, ProofFailed)
+
+
+def compare(before: Filesystem, after: Filesystem, inodes: InodeMap) -> list[Copy]:
+    """Prove that `after` holds every inode of `before`; give the copies that its data needs.
+
+    Copies are sorted by source and joined. Content that lives in metadata is compared here: from
+    the device for `before`, from the shadow for `after`. `ProofFailed` names the first difference.
+    """
+    err = ffi.new("struct br_err *")
+    out = ffi.new("struct br_copies *")
+    _check(lib.br_compare(before.handle, after.handle, inodes.handle, out, err), err, ProofFailed)
+    try:
+        if not out.count:
+            return []
+        flat = memoryview(ffi.buffer(out.items, out.count * 24)).cast("B").cast("Q").tolist()
+        return list(map(Copy, flat[::3], flat[1::3], flat[2::3]))
+    finally:
+        lib.br_copies_free(out)

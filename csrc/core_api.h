@@ -184,4 +184,42 @@ void br_names_close(struct br_names *names);
 const struct br_name *br_names_items(const struct br_names *names, size_t *count);
 const char *br_names_text(const struct br_names *names, size_t *length);
 
+/* ---- two filesystems proven equal (ext4_match.c, ext4_restore.c, ext4_compare.c) ----
+ *
+ * `before` is the filesystem as it lies on the device, `after` the shadow that takes its place.
+ * -EUCLEAN means that they differ, and names where.
+ */
+
+/* Which inode became which. */
+struct br_inode_map;
+
+int br_match(struct br_fs *before, struct br_fs *after, struct br_inode_map **out,
+             struct br_err *err);
+void br_inode_map_free(struct br_inode_map *map);
+uint32_t br_inode_map_renumbered(const struct br_inode_map *map);
+
+/* Put right on `after` (writable) what resize2fs leaves wrong: times, numbers of special inodes,
+ * checksums of the orphan file, the journal's backup in the superblock, free counts, quota usage. */
+int br_restore(struct br_fs *before, struct br_fs *after, const struct br_inode_map *map,
+               struct br_err *err);
+
+struct br_copy {
+	uint64_t src;
+	uint64_t dst;
+	uint64_t length;
+};
+
+struct br_copies {
+	struct br_copy *items;
+	size_t count;
+	size_t capacity;
+};
+
+void br_copies_free(struct br_copies *list);
+
+/* Prove that every inode of `after` is one of `before` with the same fields and the same content, and
+ * give the data blocks that must be copied for that, by source. */
+int br_compare(struct br_fs *before, struct br_fs *after, const struct br_inode_map *map,
+               struct br_copies *out, struct br_err *err);
+
 #endif

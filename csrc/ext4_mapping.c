@@ -11,15 +11,15 @@
 #define ROOT_ENTRIES 4
 #define ENTRY_BYTES 12
 
-void br_inode_map_free(struct br_inode_map *map)
+void br_mapping_free(struct br_mapping *map)
 {
 	free(map->items);
 	free(map->nodes);
 	free(map->buffers);
-	*map = (struct br_inode_map){0};
+	*map = (struct br_mapping){0};
 }
 
-static int push(struct br_inode_map *map, struct br_mapped item)
+static int push(struct br_mapping *map, struct br_mapped item)
 {
 	int result = br_array_grow((void **)&map->items, map->count, &map->capacity,
 	                           sizeof(*map->items));
@@ -30,7 +30,7 @@ static int push(struct br_inode_map *map, struct br_mapped item)
 	return 0;
 }
 
-int br_inode_map_add(struct br_inode_map *map, struct br_mapped item)
+int br_mapping_add(struct br_mapping *map, struct br_mapped item)
 {
 	uint32_t longest = item.unwritten ? EXT_UNINIT_MAX_LEN : EXT_INIT_MAX_LEN;
 
@@ -58,7 +58,7 @@ int br_inode_map_add(struct br_inode_map *map, struct br_mapped item)
 	return 0;
 }
 
-static int add_node(struct br_inode_map *map, uint64_t blk)
+static int add_node(struct br_mapping *map, uint64_t blk)
 {
 	int result = br_array_grow((void **)&map->nodes, map->node_count, &map->node_capacity,
 	                           sizeof(*map->nodes));
@@ -94,7 +94,7 @@ struct level {
 
 struct tree_reader {
 	ext2_filsys fs;
-	struct br_inode_map *map;
+	struct br_mapping *map;
 	uint64_t *budget_blk;
 	uint64_t next_lblk; /* nothing below this may come any more */
 	unsigned root_depth;
@@ -132,7 +132,7 @@ static int read_leaf(struct tree_reader *reader, const uint8_t *entry)
 		.pblk = le32(entry + 8) | (uint64_t)le16(entry + 6) << 32,
 		.unwritten = length > EXT_INIT_MAX_LEN,
 	};
-	struct br_inode_map *map = reader->map;
+	struct br_mapping *map = reader->map;
 
 	item.length = item.unwritten ? length - (uint32_t)EXT_INIT_MAX_LEN : length;
 	if (!item.length || item.lblk < reader->next_lblk ||
@@ -191,7 +191,7 @@ static int read_tree(struct tree_reader *reader, const uint8_t *root, size_t roo
 /* Reading block-mapped inodes. */
 
 struct block_reader {
-	struct br_inode_map *map;
+	struct br_mapping *map;
 	uint64_t *budget_blk;
 	uint64_t expected; /* the block that would go on with the run */
 	int result;
@@ -201,7 +201,7 @@ static int read_block(ext2_filsys fs, blk64_t *blk, e2_blkcnt_t lblk, blk64_t re
                       int ref_offset, void *opaque)
 {
 	struct block_reader *reader = opaque;
-	struct br_inode_map *map = reader->map;
+	struct br_mapping *map = reader->map;
 
 	(void)ref_blk;
 	(void)ref_offset;
@@ -216,13 +216,13 @@ static int read_block(ext2_filsys fs, blk64_t *blk, e2_blkcnt_t lblk, blk64_t re
 			reader->expected++;
 	} else {
 		struct br_mapped item = {(uint64_t)lblk, *blk, 1, false, joined && map->count};
-		reader->result = br_inode_map_add(map, item);
+		reader->result = br_mapping_add(map, item);
 		reader->expected = *blk + 1;
 	}
 	return reader->result ? BLOCK_ABORT : 0;
 }
 
-static int read_blocks(ext2_filsys fs, ext2_ino_t ino, struct br_inode_map *map,
+static int read_blocks(ext2_filsys fs, ext2_ino_t ino, struct br_mapping *map,
                        uint64_t *budget_blk)
 {
 	struct block_reader reader = {.map = map, .budget_blk = budget_blk};
@@ -234,8 +234,8 @@ static int read_blocks(ext2_filsys fs, ext2_ino_t ino, struct br_inode_map *map,
 	return code ? -EUCLEAN : 0;
 }
 
-int br_inode_map_read(ext2_filsys fs, ext2_ino_t ino, struct ext2_inode *inode,
-                      struct br_inode_map *map, uint64_t *budget_blk, struct br_err *err)
+int br_mapping_read(ext2_filsys fs, ext2_ino_t ino, struct ext2_inode *inode,
+                      struct br_mapping *map, uint64_t *budget_blk, struct br_err *err)
 {
 	int result;
 
@@ -334,7 +334,7 @@ static void put_entries(void *node, const struct br_mapped *leaf, const struct i
 }
 
 int br_tree_write(ext2_filsys fs, ext2_ino_t ino, struct ext2_inode *inode,
-                  const struct br_inode_map *map, const uint64_t *blocks, struct br_err *err)
+                  const struct br_mapping *map, const uint64_t *blocks, struct br_err *err)
 {
 	size_t per_node = entries_per_node(fs);
 	size_t entries = map->count;

@@ -47,7 +47,7 @@ def commit_plan(device: Device, plan: Plan, progress: Progress) -> Outcome:
         for write in stage.writes:
             device.write(write.offset_bytes, write.data)
         device.flush()
-    tell_kernel(device, read_table(device))
+    tell_kernel(device.path, read_table(device))
     return Outcome("divided", str(device.path), tuple(details), time.monotonic() - started, copied)
 
 

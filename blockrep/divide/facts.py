@@ -80,7 +80,7 @@ def _fact(
     device: Device, number: int, place: tuple[int, int], request: DivideRequest
 ) -> PartitionFacts:
     start, length = place
-    found = identify(device, start, length)
+    found = identify(device.path, start, length)
     superblock = read_superblock(device, start, length)
     if superblock is not None and found.type in ("ext2", "ext3", "ext4", "ext4dev", ""):
         return _ext_fact(device, superblock, start, length, request)

@@ -233,7 +233,7 @@ def _summarise(
         divider_bytes=layout.divider_bytes,
         before=list_regions(table, None, lambda p: named.get(p.number, bare), device.size_bytes),
         after=list_regions(
-            layout.new_table, area, lambda p: named.get(p.number, bare), layout.host_end_bytes
+            layout.new_table, area, lambda p: named.get(p.number, bare), layout.first_end_bytes
         ),
         host_partition=layout.host_partition,
         host_end_bytes=host_end,

@@ -58,7 +58,7 @@ def recover_disk(
         if file:
             file.close()
     if action != "nothing to do":
-        tell_kernel(device, read_table(device))
+        tell_kernel(device.path, read_table(device))
     return Outcome(action, str(device.path), tuple(details), time.monotonic() - started, 0)
 
 

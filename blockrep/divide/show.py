@@ -55,4 +55,4 @@ def segments_of(area: Area) -> tuple[SegmentSummary, ...]:
 
 def name_filesystem(device: Device, part: Partition) -> str:
     """What a partition holds, in blkid's words; empty for nothing known."""
-    return identify(device, part.start_bytes, part.length_bytes).type
+    return identify(device.path, part.start_bytes, part.length_bytes).type

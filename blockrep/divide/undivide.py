@@ -12,6 +12,7 @@ from blockrep.disk.table import Table, read_table, table_stages
 from blockrep.disk.writes import Stage, Write
 from blockrep.divide.host import Goal, Host, HostPlan, find_host, plan_host
 from blockrep.divide.interrupted import refuse_interrupted
+from blockrep.divide.layout import PartitionMove
 from blockrep.divide.log import Change, LogKind
 from blockrep.divide.log_place import place_log
 from blockrep.divide.moves import move_changes
@@ -34,7 +35,7 @@ from blockrep.divide.transaction import (
     new_identity,
     written_extents,
 )
-from blockrep.divide.undo_layout import Undo, plan_undo
+from blockrep.divide.undo_layout import plan_undo
 from blockrep.errors import NotDivided
 from blockrep.extents import Extent, intersect, scale, subtract
 from blockrep.progress import Progress
@@ -54,9 +55,8 @@ def plan_undivide(
     if found is None:
         raise NotDivided(f"{device.path} is not divided")
     area = found[1]
-    undo = plan_undo(table, area)
-    new_table, notes = undo.new_table, undo.notes
-    host, blocks = _host_and_goal(device, area, undo)
+    new_table, notes = plan_undo(table, area, return_swaps=area.host is not None)
+    host, blocks = _host_and_goal(device, area, new_table)
     steps = table_stages(device, table, new_table, _area_extent(area))
     if host is None:
         wipe = Stage("second-area", (Write(area.area_start_bytes, bytes(AREA_BYTES)),))
@@ -66,7 +66,7 @@ def plan_undivide(
     plan = plan_host(device, host, goal, shadow_dir, progress)
     try:
         back = table_stages(Overlay(device, steps), new_table, table, _area_extent(area))
-        moved = (c for m in undo.moves for c in move_changes(device, m))
+        moved = (c for m in _returning(table, new_table) for c in move_changes(device, m))
         around = Surroundings(steps, back, (*moved, *_wiped_area(device, area)))
         stages = build_stages(device, LogKind.UNDIVIDE, plan, around)
         place, site = f"the file {journal}", LogSite(file=journal)
@@ -82,19 +82,30 @@ def plan_undivide(
         raise
 
 
-def _host_and_goal(device: Device, area: Area, undo: Undo) -> tuple[Host | None, int]:
+def _host_and_goal(device: Device, area: Area, new_table: Table) -> tuple[Host | None, int]:
     """The host filesystem and its old size, or less where its partition cannot grow so far."""
-    if undo.host_partition is None:
+    if area.host is None:
         return None, 0
-    parts = undo.new_table.partitions
-    start = next((p.start_bytes for p in parts if p.number == undo.host_partition), 0)
-    length = undo.host_end_bytes - start
+    start, length = 0, device.size_bytes
+    for part in new_table.partitions:
+        if part.number == area.host:
+            start, length = part.start_bytes, part.length_bytes
     host = find_host(device, start, length)
     judge_host(device, host.superblock, length)
     judge_cleanliness(host.superblock)
     refuse_bad_blocks(device, start)
     blocks = min(area.host_old_blocks, length // host.block_bytes)
     return host, max(blocks, host.superblock.blocks)
+
+
+def _returning(table: Table, new_table: Table) -> list[PartitionMove]:
+    """Swaps that go back to where they were: the only partitions that an undivide moves."""
+    new_starts = {p.number: p.start_bytes for p in new_table.partitions}
+    return [
+        PartitionMove(p.number, p.start_bytes, new_starts[p.number], p.length_bytes, is_swap=True)
+        for p in table.partitions
+        if not p.is_extended and new_starts.get(p.number, p.start_bytes) != p.start_bytes
+    ]
 
 
 def _area_extent(area: Area) -> Extent:
