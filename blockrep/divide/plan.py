@@ -210,6 +210,11 @@ def choose_site(
     return name, LogSite(extents)
 
 
+def metadata_bytes(transaction: Transaction | None) -> int:
+    """How much of the filesystem's metadata is rewritten."""
+    return sum(c.length_bytes for c in transaction.host.writes.metadata) if transaction else 0
+
+
 def _summarise(
     device: Device,
     table: Table,
@@ -220,7 +225,7 @@ def _summarise(
 ) -> DivideSummary:
     plan = transaction.host if transaction else None
     stats = plan.stats if plan else None
-    metadata = sum(e.length for e in written_extents(transaction.stages)) if transaction else 0
+    metadata = metadata_bytes(transaction)
     copied = plan.copy_bytes if plan else 0
     named = {p.number: name_filesystem(device, p) for p in table.partitions if not p.is_extended}
     host_end = plan.host.offset_bytes + plan.after.blocks * plan.host.block_bytes if plan else 0

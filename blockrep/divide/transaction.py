@@ -6,9 +6,10 @@ Invariants: docs/invariants.md. Formats: docs/log-format.md.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 from blockrep.disk.device import Device
@@ -39,6 +40,8 @@ from blockrep.divide.log_store import DiskStore, FileStore, LogStore
 from blockrep.errors import BlockrepError, DiskState
 from blockrep.extents import Extent
 from blockrep.progress import Progress
+
+ZERO_PAGE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +91,7 @@ def build_stages(
     )
     tables = tuple(_table_stage(device, StageKind.TABLE, s) for s in around.table)
     back = tuple(_table_stage(device, StageKind.TABLE_BACK, s) for s in around.table_back)
-    second = tuple(
-        Change(w.offset_bytes, len(w.data), new=_constant(w.data)) for w in around.second_area
-    )
+    second = tuple(c for w in around.second_area for c in _zero_aware(w))
     core = (
         ChangeStage(StageKind.METADATA, (*writes.metadata, *around.others)),
         *_super_stages(at, writes.supers_old[0][1], writes.super_new),
@@ -123,6 +124,18 @@ def _table_stage(device: Device, kind: StageKind, stage: Stage) -> ChangeStage:
             for w in stage.writes
         ),
     )
+
+
+def _zero_aware(write: Write) -> Iterator[Change]:
+    """A new second area is zeros for the most part, and zeros need no room in the log."""
+    pages = [
+        write.data[at : at + ZERO_PAGE_BYTES] for at in range(0, len(write.data), ZERO_PAGE_BYTES)
+    ]
+    at = write.offset_bytes
+    for zeros, run in groupby(pages, key=lambda page: not any(page)):
+        data = b"".join(run)
+        yield Change(at, len(data), new=None if zeros else _constant(data), zeros=zeros)
+        at += len(data)
 
 
 def _constant(data: bytes) -> Callable[[], bytes]:

@@ -17,7 +17,7 @@ from blockrep.divide.log import Change, LogKind
 from blockrep.divide.log_place import place_log
 from blockrep.divide.moves import move_changes
 from blockrep.divide.overlay import Overlay
-from blockrep.divide.plan import Plan
+from blockrep.divide.plan import Plan, metadata_bytes
 from blockrep.divide.regions import list_regions
 from blockrep.divide.show import name_filesystem, segments_of
 from blockrep.divide.summary import Cell, DivideSummary
@@ -137,7 +137,7 @@ def _summarise(
     notes: tuple[str, ...],
 ) -> DivideSummary:
     plan = transaction.host if transaction else None
-    metadata = sum(e.length for e in written_extents(transaction.stages)) if transaction else 0
+    metadata = metadata_bytes(transaction)
     named = {p.number: name_filesystem(device, p) for p in table.partitions if not p.is_extended}
     bare = plan.host.superblock.kind if plan and not named else ""
     return DivideSummary(
