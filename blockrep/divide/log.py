@@ -28,13 +28,15 @@ DIGEST_OFFSET = 4064
 MAX_STAGES = 64
 MAX_RECORDS = 1 << 24
 MAX_RECORD_BYTES = 8 << 20
-RECORD_FORMAT = "<QQII"
+RECORD_FORMAT = "<QQIIQ"
+RECORD_BYTES = struct.calcsize(RECORD_FORMAT)
 SECTOR_BYTES = 512
 PIECE_BYTES = 4 << 20
 
 HAS_OLD = 1
 HAS_NEW = 2
 NEW_IS_ZEROS = 4
+NEW_IS_ON_DISK = 8
 
 
 class LogKind(IntEnum):
@@ -59,6 +61,7 @@ class Change:
     """One overwritten range: what to log of it.
 
     `old` and `new` are read when the log is written. `zeros` says that the new image is zeros.
+    `source` says that it stands on the disk at that offset and stays there until the commit point.
     `old_digest`, where given, is what the old content must still have (BLAKE2b, 16 bytes).
     """
 
@@ -67,12 +70,17 @@ class Change:
     old: Callable[[], bytes] | None = None
     new: Callable[[], bytes] | None = None
     zeros: bool = False
+    source: int | None = None
     old_digest: bytes = b""
 
     @property
     def flags(self) -> int:
-        new = NEW_IS_ZEROS if self.zeros else HAS_NEW if self.new else 0
-        return (HAS_OLD if self.old else 0) | new
+        flags = HAS_OLD if self.old else 0
+        if self.zeros:
+            return flags | NEW_IS_ZEROS
+        if self.source is not None:
+            return flags | NEW_IS_ON_DISK
+        return flags | (HAS_NEW if self.new else 0)
 
     @property
     def stored_bytes(self) -> int:
@@ -94,6 +102,7 @@ class Record:
     flags: int
     old_at: int
     new_at: int
+    source: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +171,7 @@ def _build_index(stages: Sequence[ChangeStage]) -> bytes:
     parts = [struct.pack("<II", len(stages), sum(len(s.changes) for s in stages))]
     parts += [struct.pack("<II", s.kind, len(s.changes)) for s in stages]
     parts += [
-        struct.pack(RECORD_FORMAT, c.offset_bytes, c.length_bytes, c.flags, 0)
+        struct.pack(RECORD_FORMAT, c.offset_bytes, c.length_bytes, c.flags, 0, c.source or 0)
         for s in stages
         for c in s.changes
     ]
@@ -178,14 +187,17 @@ def _body_pieces(stages: Sequence[ChangeStage]) -> Iterator[bytes]:
             if change.old_digest and image_digest(data) != change.old_digest:
                 raise DeviceIO(f"bytes at {change.offset_bytes} changed while the plan was made")
             yield data
-        if change.new and not change.zeros:
+        if change.new and change.flags & HAS_NEW:
             yield change.new()
 
 
 class Log:
     """A log that was read and proven whole; its images are read when asked for."""
 
-    def __init__(self, store: LogStore, header: bytes, stages: tuple[RecordStage, ...]) -> None:
+    def __init__(
+        self, device: Device, store: LogStore, header: bytes, stages: tuple[RecordStage, ...]
+    ) -> None:
+        self._device = device
         self._store = store
         self._header = header
         fields = struct.unpack_from(HEADER_FORMAT, header)
@@ -213,6 +225,8 @@ class Log:
         """The content after the transaction."""
         if record.flags & NEW_IS_ZEROS:
             return bytes(record.length_bytes)
+        if record.flags & NEW_IS_ON_DISK:
+            return self._device.read(record.source, record.length_bytes)
         return _read_range(self._store, record.new_at, record.length_bytes)
 
     def invalidate(self) -> None:
@@ -238,7 +252,7 @@ def read_log(device: Device, pointer: LogPointer, file: LogStore | None = None) 
     store = file or DiskStore(device, extents)
     length = struct.unpack_from(HEADER_FORMAT, header)[5]
     _check_body(store, length, struct.unpack_from(HEADER_FORMAT, header)[6])
-    return Log(store, header, _parse_index(store, length, device.size_bytes))
+    return Log(device, store, header, _parse_index(store, length, device.size_bytes))
 
 
 def _check_header(header: bytes, pointer: LogPointer, disk_bytes: int) -> tuple[Extent, ...]:
@@ -271,7 +285,7 @@ def _check_body(store: LogStore, length: int, wanted: bytes) -> None:
 
 def _parse_index(store: LogStore, length: int, disk_bytes: int) -> tuple[RecordStage, ...]:
     stage_count, record_count = struct.unpack("<II", _read_range(store, HEADER_BYTES, 8))
-    index_bytes = 8 + 8 * stage_count + struct.calcsize(RECORD_FORMAT) * record_count
+    index_bytes = 8 + 8 * stage_count + RECORD_BYTES * record_count
     if stage_count > MAX_STAGES or record_count > MAX_RECORDS or index_bytes > length:
         raise RecoverFailed("the log's index makes no sense")
     index = _read_range(store, HEADER_BYTES, index_bytes)
@@ -282,11 +296,11 @@ def _parse_index(store: LogStore, length: int, disk_bytes: int) -> tuple[RecordS
         kind, count = struct.unpack_from("<II", index, 8 + 8 * i)
         records = []
         for _ in range(count):
-            if record_at + 24 > index_bytes:
+            if record_at + RECORD_BYTES > index_bytes:
                 raise RecoverFailed("the log's index makes no sense")
             record = _parse_record(index, record_at, image_at, disk_bytes)
             image_at = record.new_at + (record.length_bytes if record.flags & HAS_NEW else 0)
-            record_at += 24
+            record_at += RECORD_BYTES
             records.append(record)
         if kind not in tuple(StageKind):
             raise RecoverFailed(f"the log has a stage of kind {kind}, not known here")
@@ -297,12 +311,12 @@ def _parse_index(store: LogStore, length: int, disk_bytes: int) -> tuple[RecordS
 
 
 def _parse_record(index: bytes, at: int, image_at: int, disk_bytes: int) -> Record:
-    offset, length, flags, _ = struct.unpack_from(RECORD_FORMAT, index, at)
-    sound = 0 < length <= MAX_RECORD_BYTES and not (offset | length) % SECTOR_BYTES
-    if not sound or offset + length > disk_bytes:
+    offset, length, flags, _, source = struct.unpack_from(RECORD_FORMAT, index, at)
+    sound = 0 < length <= MAX_RECORD_BYTES and not (offset | length | source) % SECTOR_BYTES
+    if not sound or max(offset, source) + length > disk_bytes:
         raise RecoverFailed(f"the log has a record of {length} bytes at {offset}")
     new_at = image_at + (length if flags & HAS_OLD else 0)
-    return Record(offset, length, flags, image_at, new_at)
+    return Record(offset, length, flags, image_at, new_at, source)
 
 
 def _read_range(store: LogStore, position: int, length: int) -> bytes:

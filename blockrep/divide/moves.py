@@ -19,6 +19,6 @@ def move_changes(device: Device, move: PartitionMove) -> list[Change]:
     for at in range(0, length, PIECE_BYTES):
         size = min(PIECE_BYTES, length - at)
         old = partial(device.read, move.new_start_bytes + at, size)
-        new = partial(device.read, move.old_start_bytes + at, size)
-        changes.append(Change(move.new_start_bytes + at, size, old, new))
+        source = move.old_start_bytes + at
+        changes.append(Change(move.new_start_bytes + at, size, old, source=source))
     return changes

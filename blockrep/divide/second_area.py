@@ -62,7 +62,7 @@ def plan_second_area(
     _check_peers(table, peers)
     room = _room(table, divider_bytes)
     length = _part_bytes(table, room, max(peers, 1))
-    if length < SMALLEST_SEGMENT_BYTES:
+    if length < _smallest(peers):
         raise _no_room(table, divider_bytes, room, peers)
     area_start = _area_start(table, divider_bytes)
     gap = _gap_bytes(table)
@@ -142,8 +142,13 @@ def _part_bytes(table: Table, room: Extent, parts: int) -> int:
     return align_down(room.length // parts) - _gap_bytes(table)
 
 
+def _smallest(peers: int) -> int:
+    """A segment has a geometry to hold; a reserve is cut into segments another time."""
+    return SMALLEST_SEGMENT_BYTES if peers else MIB
+
+
 def _no_room(table: Table, divider_bytes: int, room: Extent, peers: int) -> DoesNotFit:
-    smallest = SMALLEST_SEGMENT_BYTES + _gap_bytes(table)
+    smallest = _smallest(peers) + _gap_bytes(table)
     most = min(max(room.length, 0) // smallest, MAX_SEGMENTS)
     largest = align_down(divider_bytes + room.length - max(peers, 1) * smallest)
     behind = "a second area" if peers == 0 else f"{peers} segments"
@@ -151,7 +156,7 @@ def _no_room(table: Table, divider_bytes: int, room: Extent, peers: int) -> Does
     advice += [f"at most {most} peers"] if most > 0 and peers > most else []
     return DoesNotFit(
         f"a first area of {in_mib(divider_bytes)} on a disk of {table.disk_bytes // MIB} MiB "
-        f"leaves no room for {behind} of at least {in_mib(SMALLEST_SEGMENT_BYTES)}",
+        f"leaves no room for {behind} of at least {in_mib(_smallest(peers))}",
         hint=f"possible: {' or '.join(advice)}" if advice else "the disk is too small to divide",
     )
 

@@ -27,6 +27,7 @@ from blockrep.divide.lock import (
     parse_mark,
 )
 from blockrep.divide.log import (
+    HAS_OLD,
     Change,
     ChangeStage,
     Log,
@@ -183,7 +184,7 @@ def run_transaction(device: Device, transaction: Transaction, progress: Progress
 
 
 def _new_bytes(stage: ChangeStage) -> int:
-    return sum(c.length_bytes for c in stage.changes if c.new or c.zeros)
+    return sum(c.length_bytes for c in stage.changes if c.flags & ~HAS_OLD)
 
 
 def _open_store(device: Device, site: LogSite) -> DiskStore | FileStore:
