@@ -15,6 +15,7 @@ from blockrep.disk.device import Device
 from blockrep.disk.partition import Partition
 from blockrep.disk.table import Table, read_table, table_stages
 from blockrep.disk.writes import Stage
+from blockrep.errors import InternalError, TableDamaged
 
 MIB = 1 << 20
 AREA = "B10C4EA0-5EC0-4D1A-9A3E-0D1F1DE40A5A"
@@ -138,3 +139,70 @@ def test_only_what_changes_changes(disk: tuple[str, Path]) -> None:
     assert after[:512] == before[:512]
     if kind == "gpt":
         assert after == before
+
+
+def apply(path: Path, stages: tuple[Stage, ...]) -> None:
+    put(path, [(write.offset_bytes, write.data) for stage in stages for write in stage.writes])
+
+
+@pytest.fixture
+def gpt(tmp_path: Path) -> Path:
+    path = tmp_path / "disk"
+    with path.open("wb") as file:
+        file.truncate(64 * MIB)
+    run("sfdisk", "--quiet", str(path), stdin=SCRIPTS["gpt"])
+    return path
+
+
+def test_entries_that_lie_elsewhere_stay_there(gpt: Path) -> None:
+    """Boards keep boot code at sector 2 and the entries behind it (`sgdisk -j`)."""
+    run("sgdisk", "-j", "64", str(gpt))
+    put(gpt, [(1024, b"boot code".ljust(62 * 512, b"."))])
+    before = gpt.read_bytes()
+    with Device(gpt) as device:
+        old = read_table(device)
+        assert old.entries_lba == 64
+        new = divided("gpt", old)
+        apply(gpt, table_stages(device, old, new))
+        assert read_table(device) == new
+        assert read_table(device).entries_lba == 64
+    after = gpt.read_bytes()
+    assert after[1024 : 64 * 512] == before[1024 : 64 * 512]
+    assert after[96 * 512 : -33 * 512] == before[96 * 512 : -33 * 512]
+    assert "No problems found" in run("sgdisk", "-v", str(gpt))
+
+
+@pytest.mark.parametrize("lost", ["primary", "backup"])
+def test_a_run_after_a_cut_mends_the_other_copy(gpt: Path, lost: str) -> None:
+    """A drive that lost one sector in the cut: the copy that is left is touched last."""
+    with Device(gpt) as device:
+        old = read_table(device)
+        new = divided("gpt", old)
+        put(gpt, [(512 if lost == "primary" else 64 * MIB - 512, b"\xff" * 512)])
+        stages = table_stages(device, old, new)
+        for write in stages[0].writes:
+            assert (write.offset_bytes < 32 * MIB) is (lost == "primary")
+        apply(gpt, stages)
+        assert read_table(device) == new
+        assert table_stages(device, old, new) == ()
+    assert "No problems found" in run("sgdisk", "-v", str(gpt))
+
+
+def test_a_third_table_is_not_touched(gpt: Path) -> None:
+    with Device(gpt) as device:
+        old = read_table(device)
+        new = divided("gpt", old)
+        run("sgdisk", "-d", "3", str(gpt))
+        with pytest.raises(TableDamaged, match="neither"):
+            table_stages(device, old, new)
+
+
+def test_an_impossible_layout_is_our_defect(gpt: Path) -> None:
+    with Device(gpt) as device:
+        old = read_table(device)
+        first, second, third = old.partitions
+        overlapping = replace(third, start_bytes=second.start_bytes)
+        with pytest.raises(InternalError, match="overlap"):
+            table_stages(device, old, replace(old, partitions=(first, second, overlapping)))
+        with pytest.raises(InternalError, match="more than partitions"):
+            table_stages(device, old, replace(old, disk_id="0" * 8))
