@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from blockrep.errors import ProgramFailed
+from blockrep.errors import DeviceIO, ProgramFailed
 from blockrep.programs import run_program
 
 EXT_TYPES = frozenset({"ext2", "ext3", "ext4"})
@@ -36,8 +36,9 @@ class Content:
 def identify(path: Path, start_bytes: int, length_bytes: int) -> Content:
     """What is in these bytes of a device or image file; read only, no partition node is needed.
 
-    `ProgramFailed` when blkid cannot read the device.
+    `DeviceIO` when the device cannot be read, `ProgramFailed` when blkid fails.
     """
+    _check_readable(path, start_bytes)
     done = run_program(
         [
             "blkid", "--probe", "--output", "udev",
@@ -46,9 +47,19 @@ def identify(path: Path, start_bytes: int, length_bytes: int) -> Content:
         ],
         timeout_s=TIMEOUT_S,
     )  # fmt: skip
-    if done.returncode not in (0, NOTHING_FOUND, AMBIVALENT) or "error:" in done.stderr:
+    if done.returncode not in (0, NOTHING_FOUND, AMBIVALENT):
         raise ProgramFailed(f"blkid cannot look into {path}: {done.stderr.strip()}")
     return _parse_output(done.stdout)
+
+
+def _check_readable(path: Path, start_bytes: int) -> None:
+    """blkid says "nothing found" of a device that it cannot open or read."""
+    try:
+        with path.open("rb", buffering=0) as device:
+            device.seek(start_bytes)
+            device.read(4096)
+    except OSError as error:
+        raise DeviceIO(f"cannot look into {path}: {error.strerror}") from error
 
 
 def _parse_output(output: str) -> Content:

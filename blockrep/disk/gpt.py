@@ -67,7 +67,7 @@ def parse_header(sector: bytes, lba: int, disk_sectors: int) -> GptHeader:
     if _header_crc(sector, header_bytes) != crc:
         raise TableDamaged("the checksum of the GPT header is wrong")
     if revision != REVISION:
-        raise TableUnsupported(f"the GPT has the unknown revision {revision:#x}")
+        raise TableDamaged(f"the GPT header has the unknown revision {revision:#x}")
     header = GptHeader(
         my_lba, alternate, first, last, _guid_text(guid), entries_lba, count, entry_bytes,
         entries_crc, header_bytes, sector,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from blockrep.disk.table import Partition, Table, TableKind, read_table, table_stages
@@ -272,6 +272,14 @@ def test_gpt_is_at_every_instant_old_or_new(
     check_change(disk, clear, new, scratch, seed, deep=2)
 
 
+def has_container_in_data(one: Table, other: Table) -> bool:
+    """An extended partition that begins inside what is now data has no room for a second chain,
+    and is refused."""
+    starts = [p.start_bytes for p in one.partitions if p.is_extended]
+    data = [p for p in other.partitions if not p.is_extended]
+    return any(p.start_bytes <= start < p.end_bytes for p in data for start in starts)
+
+
 @EXAMPLES
 @given(sectors, mbr_partitions(), mbr_partitions(), st.integers(0, 2**32))
 def test_mbr_is_at_every_instant_old_or_new(
@@ -280,6 +288,7 @@ def test_mbr_is_at_every_instant_old_or_new(
     disk, empty = mbr_disk(sector_bytes)
     old = replace(empty, partitions=before)
     new = replace(empty, partitions=after)
+    assume(not has_container_in_data(old, new) and not has_container_in_data(new, old))
     disk = finish(disk, table_stages(disk, empty, old))
     assert read_table(disk) == old
     check_change(disk, old, new, None, seed, deep=5)
