@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import random
@@ -217,7 +218,7 @@ class _Worker:
         for window in replay.windows():
             if window.number not in chosen:
                 continue
-            states = list(_some(window_states(window, self.rng, random_states=2), 4))
+            states = list(itertools.islice(window_states(window, self.rng, random_states=2), 4))
             state = self.rng.choice(states) if states else None
             if state is None or self._finished():
                 continue
@@ -225,11 +226,6 @@ class _Worker:
             name = f"{where}: window {window.number}"
             with replay.disk_in(window, state) as cut:
                 self._try(cut, name, state, depth + 1)
-
-
-def _some(states: Iterator[State], most: int) -> Iterator[State]:
-    for _, state in zip(range(most), states, strict=False):
-        yield state
 
 
 def _count(counts: dict[str, int], key: str) -> None:

@@ -53,7 +53,7 @@ class Oracle:
             return "locked"
         found = self._side_by_filesystem(disk, side.host)
         self._check_backups(disk, side.host, found)
-        same = found.same_filesystem(disk, skip_backups=True)
+        same = found.same_filesystem(disk, skip_superblocks=True)
         if not same or self._ask(b"unlocked", self._superblocks(disk, side.host)):
             self._full_check(side.host)
         return found.name

@@ -20,6 +20,7 @@ from fault.recorder import WriteLog, Written
 
 SECTOR_BYTES = 512
 TEAR_BYTES = (512, 4096)
+Part = tuple[int, range | list[int]]  # a write, and which of its sectors landed
 BASE = -1  # in a state: this sector still shows what was there before the window
 
 
@@ -49,6 +50,19 @@ class Window:
         self._ids: dict[bytes, int] = {}
         for write in writes:
             self._spans.append(self._register(write, base))
+        self._drop_what_changes_nothing()
+        self.whole: list[Part] = [(n, range(len(spans))) for n, spans in enumerate(self._spans)]
+
+    def _drop_what_changes_nothing(self) -> None:
+        """Sectors that every write leaves as they are, and writes without any other sector."""
+        changed = {index for spans in self._spans for index, value in spans if value != BASE}
+        kept = {index: number for number, index in enumerate(sorted(changed))}
+        self.sectors = [self.sectors[index] for index in kept]
+        self._spans = [
+            [(kept[index], value) for index, value in spans if index in kept]
+            for spans in self._spans
+            if any(index in kept for index, _ in spans)
+        ]
 
     def _register(self, write: Written, base: bytearray) -> list[tuple[int, int]]:
         spans = []
@@ -73,8 +87,8 @@ class Window:
     def sectors_of(self, write: int) -> int:
         return len(self._spans[write])
 
-    def state(self, label: str, parts: Sequence[tuple[int, range | list[int]]]) -> State:
-        """The state after `parts` landed in this order; a part is a write and which sectors of it."""
+    def state(self, label: str, parts: Sequence[Part]) -> State:
+        """The state after `parts` landed in this order."""
         values = array("i", [BASE]) * len(self.sectors)
         for write, landed in parts:
             spans = self._spans[write]
@@ -97,11 +111,10 @@ def window_states(window: Window, rng: random.Random, *, random_states: int) -> 
     beginning of the sequence is a fair sample. To its end it has every prefix, every single write
     dropped and alone, every write torn in four ways, and `random_states` subsets.
     """
-    seen = set()
+    # An empty window shows the end of the one before.
+    seen = {window.state("nothing", []).key} if window.number > 0 else set()
     for sort, number in _recipes(window, rng, random_states):
         state = _cook(window, rng, sort, number)
-        if window.number > 0 and all(value == BASE for value in state.values):
-            continue  # the end of the window before
         if state.key not in seen:
             seen.add(state.key)
             yield state
@@ -127,7 +140,7 @@ def _recipes(window: Window, rng: random.Random, random_states: int) -> Iterator
 
 def _cook(window: Window, rng: random.Random, sort: str, number: int) -> State:
     writes = len(window)
-    whole = [(n, range(window.sectors_of(n))) for n in range(writes)]
+    whole = window.whole
     if sort == "prefix":
         return window.state(f"first {number} of {writes} writes", whole[:number])
     if sort == "dropped":
@@ -148,7 +161,7 @@ def _random_state(window: Window, rng: random.Random, number: int) -> State:
     if rng.random() < 0.5:
         rng.shuffle(chosen)
     tear = rng.choice((0.0, 0.1, 0.5))
-    parts: list[tuple[int, range | list[int]]] = []
+    parts: list[Part] = []
     for write in chosen:
         sectors = window.sectors_of(write)
         torn = rng.random() < tear

@@ -16,13 +16,13 @@ from fault.truth import Truth, learn_truth
 
 FAKE = Kind(
     "fake",
-    ("-t", "ext4", "-b", "1024", "-J", "size=2", "-N", "2048", "-O", "^metadata_csum"),
+    ("-t", "ext4", "-b", "1024", "-J", "size=1", "-N", "2048", "-O", "^metadata_csum"),
     table="dos",
-    disk_mib=72,
-    first_mib=26,
-    spare_mib=32,
+    disk_mib=40,
+    first_mib=25,
+    spare_mib=12,
 )
-NEW_LENGTH = 25 * MIB
+NEW_LENGTH = 24 * MIB
 
 
 class Fakes:

@@ -41,14 +41,14 @@ class Side:
         base = self.host.start_bytes
         return [base + 1024, *(base + b * self.geometry.block_bytes for b in self.geometry.backups)]
 
-    def same_filesystem(self, disk: Disk, *, skip_backups: bool = False) -> bool:
+    def same_filesystem(self, disk: Disk, *, skip_superblocks: bool = False) -> bool:
         """Whether every byte that this filesystem uses is on `disk` as it is here.
 
         The bitmaps are among these bytes, so it is then the same filesystem to everybody.
-        `skip_backups` leaves the backup superblocks out, which nobody reads unasked.
+        `skip_superblocks` leaves these out, the backups too: they are judged by what they say.
         """
         base = self.host.start_bytes
-        skipped = sorted(self.superblock_offsets()[1:]) if skip_backups else []
+        skipped = sorted(self.superblock_offsets()) if skip_superblocks else []
         for first, last in self.geometry.used:
             at, end = base + first, base + last
             for backup in skipped:
