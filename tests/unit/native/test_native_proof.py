@@ -9,12 +9,17 @@ from pathlib import Path
 import pytest
 
 from blockrep.errors import ProofFailed
-from blockrep.native import Copy, Filesystem, compare, match_inodes, restore_inodes
+from blockrep.native import (
+    Copy,
+    FileKind,
+    Filesystem,
+    compare,
+    match_inodes,
+    restore_inodes,
+)
 
 from .conftest import VARIETIES, run
 from .test_native_metadata import make_shadow
-
-HALF = [name for name in VARIETIES if name not in ("ext2-old",)]
 
 
 def prove(image: Path, shadow: Path) -> tuple[int, list[Copy]]:
@@ -70,56 +75,78 @@ def stat_all(image: Path, paths: list[str]) -> list[str]:
     """What debugfs says about each path, without numbers and places."""
     script = "".join(f'stat "{path}"\nea_list "{path}"\n' for path in paths)
     output = run("debugfs", "-f", "/dev/stdin", str(image), stdin=script)
-    dropped = ("Inode: ", "File ACL", "Inode checksum", "(", "TOTAL", "BLOCKS", "EXTENTS", "debugfs")
+    dropped = (
+        "Inode: ",
+        "File ACL",
+        "Inode checksum",
+        "(",
+        "TOTAL",
+        "BLOCKS",
+        "EXTENTS",
+        "debugfs",
+    )
     lines = [line for line in output.splitlines() if not line.strip().startswith(dropped)]
     return [line.split("Blockcount")[0] for line in lines]
+
+
+def shrink_and_check(image: Path, blocks: int, scratch: Path) -> int:
+    """Everything from shadow to commit; the number of renumbered inodes."""
+    shadow, old_folder, new_folder = scratch / "shadow.img", scratch / "old", scratch / "new"
+    old_folder.mkdir()
+    new_folder.mkdir()
+    old = listing(image, old_folder)
+    facts = stat_all(image, sorted(old))
+    make_shadow(image, shadow)
+    run("resize2fs", "-f", str(shadow), str(blocks))
+    renumbered, copies = prove(image, shadow)
+    run("e2fsck", "-fn", str(shadow))
+    apply(image, shadow, copies)
+    run("e2fsck", "-fn", str(image))
+    assert listing(image, new_folder) == old
+    assert stat_all(image, sorted(old)) == facts
+    return renumbered
 
 
 @pytest.mark.parametrize("name", VARIETIES)
 def test_shrinking_keeps_every_file(
     name: str, make_image: Callable[..., Path], tmp_path: Path
 ) -> None:
-    image, shadow = make_image(name), tmp_path / "shadow.img"
+    image = make_image(name)
     with Filesystem.open(image) as filesystem:
         blocks = filesystem.geometry.blocks
-    old = listing(image, tmp_path / "old") if (tmp_path / "old").mkdir() is None else {}
-    facts = stat_all(image, sorted(old))
-    make_shadow(image, shadow)
-    run("resize2fs", "-f", str(shadow), str(blocks * 7 // 10))
-    _, copies = prove(image, shadow)
-    run("e2fsck", "-fn", str(shadow))
-    apply(image, shadow, copies)
-    run("e2fsck", "-fn", str(image))
-    (tmp_path / "new").mkdir()
-    assert listing(image, tmp_path / "new") == old
-    assert stat_all(image, sorted(old)) == facts
+    shrink_and_check(image, blocks * 7 // 10, tmp_path)
 
 
 @pytest.mark.parametrize("name", VARIETIES)
 def test_renumbered_inodes(name: str, make_image: Callable[..., Path], tmp_path: Path) -> None:
-    """Few inodes per group, so that half of the groups hold the second half of the files."""
-    image = make_image(name, extra="-N 1200") if "64k" not in name else make_image(name)
-    shadow = tmp_path / "shadow.img"
+    """Few inodes per group, and those with low numbers deleted, so that high ones must move."""
+    group = {"ext4-64k": 256, "bigalloc": 1024, "bigalloc-1k": 1024}.get(
+        name, 8192 if "-b 1024" in VARIETIES[name] else 4096
+    )
+    image = make_image(name, extra=f"-N 700 -g {group}")
     with Filesystem.open(image) as filesystem:
-        used = filesystem.summary().inodes_used
-        groups = -(-used // filesystem.geometry.inodes_per_group)
-        blocks = max(
-            filesystem.minimum_blocks() * 13 // 10,
-            groups * filesystem.geometry.blocks_per_group + 1,
-            filesystem.geometry.blocks // 2,
-        )
-    (tmp_path / "old").mkdir()
-    old = listing(image, tmp_path / "old")
-    facts = stat_all(image, sorted(old))
+        plain = [f for f in filesystem.files() if f.kind is FileKind.FILE and len(f.paths) == 1]
+    doomed = [file.paths[0] for file in plain[: len(plain) // 2]]
+    run("debugfs", "-w", "-f", "/dev/stdin", str(image), stdin="".join(f"rm {p}\n" for p in doomed))
+    run("e2fsck", "-fy", str(image), ok=(0, 1))
+    with Filesystem.open(image) as filesystem:
+        geometry = filesystem.geometry
+        used = filesystem.summary().inodes_used + 12  # reserved ones count too
+        groups = -(-used // geometry.inodes_per_group)
+    assert groups < geometry.groups
+    assert shrink_and_check(image, groups * geometry.blocks_per_group + 1, tmp_path) > 20
+
+
+def test_usage_is_adjusted_when_a_tree_grows(
+    make_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    image, shadow = make_image("quota"), tmp_path / "shadow.img"
     make_shadow(image, shadow)
-    run("resize2fs", "-f", str(shadow), str(blocks))
-    _, copies = prove(image, shadow)
+    grow = "extent_open /folder03/deeper/sparse\nroot\nsplit_node\nextent_close\n"
+    run("debugfs", "-w", "-f", "/dev/stdin", str(shadow), stdin=grow)
+    assert "quota" in run("e2fsck", "-fn", str(shadow), ok=(4,)).lower()
+    assert prove(image, shadow) == (0, [])
     run("e2fsck", "-fn", str(shadow))
-    apply(image, shadow, copies)
-    run("e2fsck", "-fn", str(image))
-    (tmp_path / "new").mkdir()
-    assert listing(image, tmp_path / "new") == old
-    assert stat_all(image, sorted(old)) == facts
 
 
 def test_an_unchanged_filesystem_needs_no_copies(
@@ -146,7 +173,7 @@ def test_an_unchanged_filesystem_needs_no_copies(
         "sif /folder03/long generation 77",
         "punch /folder03/deeper/sparse 0 100",
         "ssv def_hash_version tea",
-        "freeb 9000 1",
+        "freeb 400 1",
         "setb 20000 1",
     ],
 )
