@@ -210,7 +210,7 @@ static void classify(struct scan *scan, struct br_file *file, const struct ext2_
 
 	file->block_mapped = !(inode->i_flags & EXT4_EXTENTS_FL);
 	file->regular = LINUX_S_ISREG(inode->i_mode) && !is_special(super, file->ino);
-	file->immovable = is_pinned(scan, file->ino);
+	file->immovable = is_pinned(scan, file->ino) || file->ino == EXT2_BOOT_LOADER_INO;
 	/* Boot loaders address immutable files by block: none moves without need. */
 	file->joinable = file->regular && !file->immovable && !(inode->i_flags & EXT2_IMMUTABLE_FL);
 	file->extents = (uint32_t)plan->map.count;
