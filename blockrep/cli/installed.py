@@ -8,6 +8,7 @@ from typing import Any
 
 from blockrep.disk.device import Device
 from blockrep.divide.summary import DividedDisk, DivideRequest, Inspection, Outcome
+from blockrep.errors import DeviceBusy
 from blockrep.progress import Progress
 
 
@@ -15,7 +16,14 @@ class InstalledEngine:
     """Implements `blockrep.cli.engine.Engine`."""
 
     def open_device(self, path: Path, *, writable: bool) -> Device:
-        return Device(path, writable=writable)
+        from blockrep.disk.holds import refuse_if_held
+
+        try:
+            return Device(path, writable=writable)
+        except DeviceBusy:
+            # The kernel says only that it is held; this says by what, and how to let go.
+            refuse_if_held(path)
+            raise
 
     def list_devices(self) -> Sequence[Any]:
         from blockrep.disk.listing import list_devices

@@ -11,6 +11,7 @@ from types import TracebackType
 
 from blockrep.disk.area import Area, fresh_area_writes
 from blockrep.disk.device import Device
+from blockrep.disk.holds import refuse_if_held
 from blockrep.disk.table import Table, TableKind, read_table, table_stages
 from blockrep.disk.writes import Stage, Write
 from blockrep.divide.facts import Survey, survey_disk
@@ -86,6 +87,7 @@ def plan_divide(device: Device, request: DivideRequest, progress: Progress) -> P
     `device` is open for writing, hence held, but only --fsck writes (through e2fsck).
     """
     progress.phase("looking at the disk")
+    refuse_if_held(device.path)
     refuse_interrupted(device)
     table = read_table(device)
     survey = survey_disk(device, table, request)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from blockrep.disk.device import Device
+from blockrep.disk.holds import refuse_if_held
 from blockrep.disk.kernel import tell_kernel
 from blockrep.disk.superblock import (
     GROUP_NUMBER_OFFSET,
@@ -51,6 +52,8 @@ def recover_disk(
     resumable: run it again.
     """
     started = time.monotonic()
+    if device.writable:
+        refuse_if_held(device.path)
     file = FileStore(journal) if journal else None
     try:
         action, details = _recover(device, progress, back, file)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from blockrep.disk.area import AREA_BYTES, Area, find_area
 from blockrep.disk.device import Device
+from blockrep.disk.holds import refuse_if_held
 from blockrep.disk.table import Table, read_table, table_stages
 from blockrep.disk.writes import Stage, Write
 from blockrep.divide.host import Goal, Host, HostPlan, find_host, plan_host
@@ -49,6 +50,7 @@ def plan_undivide(
 ) -> Plan:
     """Plan the way back; `NotDivided` when there is no area. What peers stored is lost with it."""
     progress.phase("looking at the disk")
+    refuse_if_held(device.path)
     refuse_interrupted(device)
     table = read_table(device)
     found = find_area(device, table)
