@@ -48,7 +48,8 @@ def commit_plan(device: Device, plan: Plan, progress: Progress) -> Outcome:
             device.write(write.offset_bytes, write.data)
         device.flush()
     tell_kernel(device.path, read_table(device))
-    return Outcome("divided", str(device.path), tuple(details), time.monotonic() - started, copied)
+    elapsed = time.monotonic() - started
+    return Outcome(plan.action, str(device.path), tuple(details), elapsed, copied)
 
 
 def defragment(device: Device, offset_bytes: int, progress: Progress, details: list[str]) -> int:
