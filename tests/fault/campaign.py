@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from loops import own_mounts
+
 from fault.engine import Engine
 from fault.oracle import Oracle
 from fault.outside import Wrong
@@ -19,7 +21,6 @@ from fault.recorder import WriteLog
 from fault.scratch import Scratch, scratch_folder
 from fault.states import Replay, State, Window, window_states
 from fault.truth import Truth
-from loops import own_mounts
 
 MOST_FAILURES = 8
 
@@ -188,7 +189,9 @@ class _Worker:
         after = oracle.check_after_recovery()
         _count(self.score.after, after)
         if before == "new" and after != "new":
-            raise Wrong("the filesystem was the new one before recover, and is the old one after it")
+            raise Wrong(
+                "the filesystem was the new one before recover, and is the old one after it"
+            )
         if before == "locked" and self.rng.random() < effort.back_share:
             oracle.scratch.put(disk)
             back_log = oracle.recover(back=True)

@@ -13,11 +13,11 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from fault.engine import NOTHING
-from fault.outside import LOCK_BIT, SUPERBLOCK_BYTES, is_locked, run
 from loops import loop_device
 
 from blockrep.disk.device import Device
+from fault.engine import NOTHING
+from fault.outside import LOCK_BIT, SUPERBLOCK_BYTES, is_locked, run
 
 SECTOR = 512
 MAGIC = b"fake log"
@@ -37,7 +37,9 @@ MISTAKES = (
 )
 
 
-def shrunk_copy(initial: Path, final: Path, start_bytes: int, old_bytes: int, new_bytes: int) -> None:
+def shrunk_copy(
+    initial: Path, final: Path, start_bytes: int, old_bytes: int, new_bytes: int
+) -> None:
     """The new disk, made by e2fsck, resize2fs and sfdisk."""
     shutil.copyfile(initial, final)
     final.chmod(0o600)
@@ -121,7 +123,10 @@ class FakeEngine:
             return NOTHING
         (length,) = struct.unpack_from("<Q", header, 8)
         payload = device.read(self.log_at + SECTOR, length)
-        if hashlib.sha256(payload).digest() != header[16:48] and self.mistake != "torn log accepted":
+        if (
+            hashlib.sha256(payload).digest() != header[16:48]
+            and self.mistake != "torn log accepted"
+        ):
             return NOTHING
         log = pickle.loads(payload)
         side = "old" if back else "new"
@@ -145,7 +150,9 @@ class FakeEngine:
         return "finished" if committed else "went back"
 
     def _lock(self, device: Device, log: Log) -> None:
-        order = [] if self.mistake == "backups not locked" else list(range(1, len(self.superblocks)))
+        order = (
+            [] if self.mistake == "backups not locked" else list(range(1, len(self.superblocks)))
+        )
         for number in order:
             self._lock_one(device, self.superblocks[number], log["old super"][number])
         if self.mistake != "log not flushed":

@@ -6,6 +6,9 @@ import hashlib
 import random
 from dataclasses import dataclass, field
 
+from loops import loop_device, mounted
+
+from blockrep.errors import BlockrepError
 from fault.engine import NOTHING, Engine
 from fault.outside import (
     SUPERBLOCK_BYTES,
@@ -22,9 +25,6 @@ from fault.outside import (
 from fault.recorder import RecordingDevice, WriteLog
 from fault.scratch import Disk, Scratch, changed_ranges, same_bytes
 from fault.truth import Side, Truth, check_boot_code, check_others
-from loops import loop_device, mounted
-
-from blockrep.errors import BlockrepError
 
 
 @dataclass
@@ -235,5 +235,3 @@ class Oracle:
 
     def _superblock(self, disk: Disk, offset: int) -> bytes:
         return bytes(disk[offset : offset + SUPERBLOCK_BYTES])
-
-

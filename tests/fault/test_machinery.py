@@ -6,12 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from images.build import Disk, build_disk
+from images.kinds import MIB, Kind
+
 from fault.campaign import Effort, Score, run_campaign
 from fault.fake import MISTAKES, FakeEngine, shrunk_copy
 from fault.recorder import RecordingDevice
 from fault.truth import Truth, learn_truth
-from images.build import Disk, build_disk
-from images.kinds import MIB, Kind
 
 FAKE = Kind(
     "fake",

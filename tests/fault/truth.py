@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from manifest import Manifest, filesystem_manifest
+
 from fault.outside import (
     CONTAINERS,
     OUR_TYPES,
@@ -20,7 +22,6 @@ from fault.outside import (
     verify_table,
 )
 from fault.scratch import Disk, same_bytes
-from manifest import Manifest, filesystem_manifest
 
 SWAP_TYPES = {"82", "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F"}
 

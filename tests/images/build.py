@@ -17,10 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from loops import loop_device, mounted
+
 from images.fill import age, fill_tree
 from images.kinds import MIB, Kind, Tail
 from images.tight import fill_to_the_brim
-from loops import loop_device, mounted
 
 SECTOR = 512
 LINUX_GUID = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
