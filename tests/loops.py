@@ -59,7 +59,7 @@ def _bind_free_loop(
     info += struct.pack("IIII", 0, 0, 0, flags) + bytes(64 + 64 + 32 + 16)
     config = struct.pack("II", file_fd, sector_bytes) + info + bytes(64)
     for _ in range(200):  # another process may take the free number first
-        with open("/dev/loop-control", "rb") as control:
+        with Path("/dev/loop-control").open("rb") as control:
             number = fcntl.ioctl(control, LOOP_CTL_GET_FREE)
         node = Path(f"/dev/loop{number}")
         try:

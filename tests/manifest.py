@@ -36,7 +36,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def filesystem_manifest(
     image: Path, offset_bytes: int, length_bytes: int, *, mountable: bool = True
 ) -> Manifest:
-    """The manifest of the filesystem in `[offset, offset + length)` of an image; changes nothing."""
+    """The manifest of the filesystem in `[offset, offset + length)`; changes nothing."""
     if not mountable:
         return debugfs_manifest(image, offset_bytes)
     with (
@@ -62,7 +62,8 @@ def _walk(root: bytes) -> Iterator[bytes]:
         path = pending.pop()
         yield path
         if stat.S_ISDIR(os.lstat(path).st_mode):
-            pending.extend(path + b"/" + name for name in sorted(os.listdir(path), reverse=True))
+            with os.scandir(path) as entries:
+                pending.extend(sorted((entry.path for entry in entries), reverse=True))
 
 
 def _entry(path: bytes, name: str, first_path: dict[int, str]) -> dict[str, object]:
@@ -85,7 +86,7 @@ def _entry(path: bytes, name: str, first_path: dict[int, str]) -> dict[str, obje
     if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
         entry["flags"] = hex(_flags(path) & ~MAPPING_FLAGS)
     if stat.S_ISLNK(status.st_mode):
-        entry["target"] = os.fsdecode(os.readlink(path))
+        entry["target"] = str(Path(os.fsdecode(path)).readlink())
     if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
         entry["device"] = (os.major(status.st_rdev), os.minor(status.st_rdev))
     return entry

@@ -1,1 +1,1 @@
-"""Crash and I/O fault tests: record the writes, replay every state a power cut can leave, judge it."""
+"""Crash and I/O fault tests: record the writes, replay and judge what a power cut leaves."""

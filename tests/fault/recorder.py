@@ -40,9 +40,9 @@ class WriteLog:
 class RecordingDevice(Device):
     """Writes through, and keeps a log."""
 
-    def __init__(self, path: Path, *, sector_bytes: int = 512) -> None:
+    def __init__(self, path: Path) -> None:
         self.log = WriteLog()
-        super().__init__(path, writable=True, sector_bytes=sector_bytes)
+        super().__init__(path, writable=True)
 
     def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
         super().write(offset_bytes, data)

@@ -170,7 +170,7 @@ def _random_state(window: Window, rng: random.Random, number: int) -> State:
 
 
 def _torn(sectors: int, rng: random.Random) -> list[int]:
-    """Which sectors of a torn write landed: a prefix, a suffix, a middle, or any subset of units."""
+    """Which sectors of a torn write landed: a prefix, suffix, middle, or any subset of units."""
     unit = rng.choice(TEAR_BYTES) // SECTOR_BYTES
     units = max(1, -(-sectors // unit))
     first, last = sorted((rng.randrange(units + 1), rng.randrange(units + 1)))

@@ -83,7 +83,7 @@ class Truth:
 def learn_truth(
     initial: Path, final: Path, host_start_bytes: int, *, table: bool, mountable: bool
 ) -> Truth:
-    """Look at the disk before and after an undisturbed run; `Wrong` if that already lost something."""
+    """The disk before and after an undisturbed run; `Wrong` if that already lost something."""
     old = _side("old", initial, host_start_bytes, table)
     new = _side("new", final, host_start_bytes, table)
     start, length = old.host.start_bytes, old.host.length_bytes
@@ -160,7 +160,7 @@ def _old_identity(truth: Truth, part: Partition) -> str:
 
 
 def check_boot_code(truth: Truth, disk: Disk) -> None:
-    """The code of boot loaders stays: the MBR's, what follows it on an MBR disk, the partition's."""
+    """The code of boot loaders stays: of the MBR, of the gap behind it, of the partition."""
     old, start = truth.old.content, truth.old.host.start_bytes
     ranges = [("boot sectors of the filesystem", start, start + 1024)]
     if truth.old.table is not None:

@@ -144,8 +144,8 @@ def _write_table(image: Path, kind: Kind, start: int, length: int) -> None:
         name = f', name="part {number + 1}"' if gpt else ", bootable" if number == 0 else ""
         lines.append(f"start={at}, size={size // SECTOR}, type={types[what]}{name}")
         at += size // SECTOR
-    _run(["sfdisk", "--quiet", "--no-reread", "--wipe=never", "--wipe-partitions=never", str(image)],
-         stdin="\n".join(lines) + "\n")  # fmt: skip
+    options = ("--quiet", "--no-reread", "--wipe=never", "--wipe-partitions=never")
+    _run(["sfdisk", *options, str(image)], stdin="\n".join(lines) + "\n")
 
 
 def _make_tail(image: Path, kind: Kind, at: int, rng: random.Random) -> None:

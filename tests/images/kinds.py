@@ -27,6 +27,7 @@ class Kind:
     table: str = "gpt"  # "gpt", "dos" or "none"
     disk_mib: int = 64
     first_mib: int = 40
+    peers: int = 2
     start_lba: int = 2048
     tail: tuple[Tail, ...] = field(default=())
     spare_mib: int = 0  # in no partition, behind all of them
@@ -43,10 +44,10 @@ KINDS = (
     Kind(
         "ext4_1k",
         ("-t", "ext4", "-b", "1024", "-J", "size=2", "-G", "2", "-N", "4096"),
-        disk_mib=48,
+        disk_mib=52,
         first_mib=30,
     ),
-    Kind("ext2", ("-t", "ext2", "-b", "1024", "-N", "4096"), disk_mib=48, first_mib=30),
+    Kind("ext2", ("-t", "ext2", "-b", "1024", "-N", "4096"), disk_mib=52, first_mib=30),
     Kind(
         "ext3_high_journal",
         ("-t", "ext3", "-b", "4096", "-J", "size=4,location=13000", "-g", "2048", "-N", "4096"),
@@ -76,10 +77,10 @@ KINDS = (
         used_percent=40,
     ),
     Kind("orphan_file", (*EXT4, "-O", "orphan_file")),
-    Kind("tight", EXT4, disk_mib=64, first_mib=56, tight=True),
-    Kind("tight_no_gap", EXT4, disk_mib=64, first_mib=56, tight=True, start_lba=40),
+    Kind("tight", EXT4, disk_mib=72, first_mib=58, peers=1, tight=True),
+    Kind("tight_no_gap", EXT4, disk_mib=72, first_mib=58, peers=1, tight=True, start_lba=40),
     Kind("mbr", EXT4, table="dos"),
-    Kind("second_partition", EXT4, disk_mib=72, first_mib=46, tail=(Tail("ext2"),)),
+    Kind("second_partition", EXT4, disk_mib=72, first_mib=46, tail=(Tail("ext2", 2),)),
     Kind("swap", EXT4, disk_mib=72, first_mib=46, tail=(Tail("swap"),)),
     Kind("mbr_swap", EXT4, table="dos", disk_mib=72, first_mib=46, tail=(Tail("swap"),)),
     Kind("bare", EXT4, table="none"),
