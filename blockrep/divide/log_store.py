@@ -80,6 +80,10 @@ class FileStore:
     def close(self) -> None:
         os.close(self._fd)
 
+    def remove(self) -> None:
+        """Nobody needs it any more."""
+        self.path.unlink(missing_ok=True)
+
     def read(self, position: int, length: int) -> bytes:
         data = os.pread(self._fd, length, position)
         if len(data) != length:

@@ -17,6 +17,7 @@ from blockrep.disk.writes import Stage, Write
 from blockrep.divide.facts import Survey, survey_disk
 from blockrep.divide.host import Goal, HostPlan, plan_host
 from blockrep.divide.interrupted import refuse_interrupted
+from blockrep.divide.journal_file import check_journal_file
 from blockrep.divide.layout import Layout, describe_area, plan_layout
 from blockrep.divide.log import ChangeStage, LogKind
 from blockrep.divide.log_place import place_log
@@ -88,6 +89,8 @@ def plan_divide(device: Device, request: DivideRequest, progress: Progress) -> P
     """
     progress.phase("looking at the disk")
     refuse_if_held(device.path)
+    if request.journal:
+        check_journal_file(request.journal, device)
     refuse_interrupted(device)
     table = read_table(device)
     survey = survey_disk(device, table, request)

@@ -60,6 +60,8 @@ def recover_disk(
     finally:
         if file:
             file.close()
+    if file and action != "nothing to do":
+        file.remove()
     if action != "nothing to do":
         tell_kernel(device.path, read_table(device))
     return Outcome(action, str(device.path), tuple(details), time.monotonic() - started, 0)
@@ -76,7 +78,9 @@ def _recover(
         if locked:
             return _from_lock(device, offset, locked, progress, back, file)
         if mark:
-            return _from_mark(device, superblock, offset, mark, progress, file)
+            action, details = _from_mark(device, superblock, offset, mark, progress, file)
+            late = ["it was past its commit point; `blockrep undivide` takes it back"]
+            return action, details + (late if back and action == "finished" else [])
         if unlock_orphans(device, offset, superblock):
             return "backed out", ["backup superblocks were unlocked; nothing else had been changed"]
     return "nothing to do", []

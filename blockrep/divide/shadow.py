@@ -22,22 +22,21 @@ GRAIN_BYTES = 64 << 10
 
 
 class Shadow:
-    """A sparse file of `size_bytes`: anonymous memory, or an unlinked-on-close file in `folder`."""
+    """A sparse file of `size_bytes` without a name: anonymous memory, or space in `folder`."""
 
     def __init__(self, size_bytes: int, folder: Path | None) -> None:
         self.size_bytes = size_bytes
-        self._file: Path | None = None
         if folder is None:
             self._fd = os.memfd_create("blockrep-shadow", os.MFD_CLOEXEC)
         else:
             self._fd, name = tempfile.mkstemp(prefix="blockrep-shadow-", dir=folder)
-            self._file = Path(name)
+            Path(name).unlink()
         os.ftruncate(self._fd, size_bytes)
 
     @property
     def path(self) -> Path:
         """Where other programs of this machine can open it."""
-        return self._file or Path(f"/proc/{os.getpid()}/fd/{self._fd}")
+        return Path(f"/proc/{os.getpid()}/fd/{self._fd}")
 
     def __enter__(self) -> Shadow:
         return self
@@ -51,13 +50,10 @@ class Shadow:
         self.close()
 
     def close(self) -> None:
-        """Give its memory or file back; safe to call twice."""
+        """Give its space back; safe to call twice."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        if self._file is not None:
-            self._file.unlink(missing_ok=True)
-            self._file = None
 
     def resize(self, size_bytes: int) -> None:
         """Make room for a larger filesystem; the new part is a hole."""

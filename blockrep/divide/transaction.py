@@ -167,20 +167,31 @@ def run_transaction(device: Device, transaction: Transaction, progress: Progress
     host = transaction.host
     run_copies(device, host.host.offset_bytes, host.host.block_bytes, host.copies, progress)
     store = _open_store(device, transaction.site)
+    needed = False
     try:
         log, pointer = _write_and_prove_log(device, transaction, store, progress)
         progress.check()
-        progress.phase("committing", sum(_new_bytes(s) for s in transaction.stages))
-        try:
-            lock_host(device, log, pointer)
-            run_forward(device, log, pointer, progress)
-            finish(device, log)
-        except BlockrepError as error:
-            error.state = DiskState.RESUMABLE
-            raise
+        needed = True
+        _commit(device, transaction, log, pointer, progress)
+        needed = False
     finally:
         if isinstance(store, FileStore):
             store.close()
+            if not needed:
+                store.remove()
+
+
+def _commit(
+    device: Device, transaction: Transaction, log: Log, pointer: LogPointer, progress: Progress
+) -> None:
+    progress.phase("committing", sum(_new_bytes(s) for s in transaction.stages))
+    try:
+        lock_host(device, log, pointer)
+        run_forward(device, log, pointer, progress)
+        finish(device, log)
+    except BlockrepError as error:
+        error.state = DiskState.RESUMABLE
+        raise
 
 
 def _new_bytes(stage: ChangeStage) -> int:

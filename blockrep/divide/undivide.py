@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from blockrep.disk.area import AREA_BYTES, Area, find_area
 from blockrep.disk.device import Device
@@ -42,12 +41,7 @@ from blockrep.extents import Extent, intersect, scale, subtract
 from blockrep.progress import Progress
 
 
-def plan_undivide(
-    device: Device,
-    progress: Progress,
-    shadow_dir: Path | None = None,
-    journal: Path | None = None,
-) -> Plan:
+def plan_undivide(device: Device, progress: Progress) -> Plan:
     """Plan the way back; `NotDivided` when there is no area. What peers stored is lost with it."""
     progress.phase("looking at the disk")
     refuse_if_held(device.path)
@@ -65,18 +59,15 @@ def plan_undivide(
         summary = _summarise(device, table, new_table, area, None, "not needed", notes)
         return Plan("undivided", summary, None, (*steps, wipe))
     goal = Goal(blocks, False, {})
-    plan = plan_host(device, host, goal, shadow_dir, progress)
+    plan = plan_host(device, host, goal, None, progress)
     try:
         back = table_stages(Overlay(device, steps), new_table, table, _area_extent(area))
         moved = (c for m in _returning(table, new_table) for c in move_changes(device, m))
         around = Surroundings(steps, back, (*moved, *_wiped_area(device, area)))
         stages = build_stages(device, LogKind.UNDIVIDE, plan, around)
-        place, site = f"the file {journal}", LogSite(file=journal)
-        if journal is None:
-            avoid = [*written_extents(stages), _area_extent(area)]
-            place, extents = place_log(log_size(stages), _candidates(area, table, plan), avoid)
-            site = LogSite(extents)
-        transaction = Transaction(LogKind.UNDIVIDE, plan, stages, new_identity(), site)
+        avoid = [*written_extents(stages), _area_extent(area)]
+        place, extents = place_log(log_size(stages), _candidates(area, table, plan), avoid)
+        transaction = Transaction(LogKind.UNDIVIDE, plan, stages, new_identity(), LogSite(extents))
         summary = _summarise(device, table, new_table, area, transaction, place, notes)
         return Plan("undivided", summary, transaction, ())
     except BaseException:
