@@ -74,5 +74,152 @@ struct br_consolidate_stats {
  * would have to move; after any failure but -ENOSPC the shadow is to be thrown away. */
 int br_consolidate(struct br_fs *fs, const struct br_consolidate_request *request,
                    struct br_consolidate_stats *stats, struct br_err *err);
+/* ---- what is where in a filesystem (ext4_walk.c, ext4_space.c, ext4_map.c, ext4_names.c) ---- */
+
+struct br_geometry {
+	uint64_t blocks;
+	uint64_t first_data_blk;
+	uint32_t block_bytes;
+	uint32_t cluster_blocks; /* blocks per bit of the block bitmap */
+	uint32_t blocks_per_group;
+	uint32_t inodes_per_group;
+	uint32_t inodes;
+	uint32_t groups;
+};
+
+struct br_group {
+	uint64_t block_bitmap_blk;
+	uint64_t inode_bitmap_blk;
+	uint64_t table_blk;
+	uint32_t table_blocks;
+	uint32_t used_table_blocks; /* the leading part of the table that anybody reads */
+	uint32_t block_bitmap_used; /* 0: the group is uninitialised and nobody reads its bitmap */
+	uint32_t inode_bitmap_used;
+};
+
+void br_fs_geometry(struct br_fs *fs, struct br_geometry *out);
+int br_fs_group(struct br_fs *fs, uint32_t group, struct br_group *out, struct br_err *err);
+
+/* Every block whose content is metadata in a wide sense, as a normalised list: superblocks and
+ * descriptors with their backups, initialised bitmaps and tables, trees, directories, symlinks, xattr
+ * blocks, quota and orphan files, the journal's superblock. -EUCLEAN on damage. */
+int br_fs_metadata(struct br_fs *fs, struct br_extents *out, struct br_err *err);
+
+/* Normalised lists out of the block bitmap. */
+int br_fs_free_extents(struct br_fs *fs, struct br_extents *out, struct br_err *err);
+int br_fs_used_extents(struct br_fs *fs, struct br_extents *out, struct br_err *err);
+
+/* The size in blocks that resize2fs makes of a requested one. -ENOSPC when not one group fits. */
+int br_fs_effective_size(struct br_fs *fs, uint64_t blocks, uint64_t *out, struct br_err *err);
+/* The smallest size in blocks that holds the used inodes, the used blocks and the metadata. */
+int br_fs_minimum_blocks(struct br_fs *fs, uint64_t *out, struct br_err *err);
+
+/* All inodes in use in number order, and their data extents in logical order. */
+struct br_map;
+
+struct br_map_inode {
+	uint64_t size_bytes;
+	uint64_t blocks;       /* of data, tree blocks not counted */
+	uint64_t first_extent; /* index of its first item in br_map_extents */
+	uint32_t extent_count;
+	uint32_t runs;         /* physical runs; metadata of the groups between two does not part them */
+	uint32_t ino;
+	uint32_t flags;        /* i_flags */
+	uint16_t mode;
+	uint16_t kind;         /* enum br_kind: file, ea, directory, symlink, special, journal, quota,
+	                          orphan, resize, bad blocks */
+	uint32_t links;
+};
+
+struct br_map_extent {
+	uint64_t lblk;
+	uint64_t pblk;
+	uint32_t length;
+	uint32_t unwritten;
+};
+
+struct br_summary {
+	uint64_t used_blocks;
+	uint64_t highest_used_blk;
+	uint64_t file_blocks; /* data of files and of large xattrs */
+	uint64_t fragmented_blocks;
+	uint64_t inodes_used;
+	uint64_t files;
+	uint64_t fragmented_files; /* files in more runs than they need */
+	uint64_t directories;
+	uint64_t symlinks;
+	uint64_t devices; /* and FIFOs and sockets */
+	uint64_t ea_inodes;
+	uint64_t system_inodes;
+};
+
+/* Blocks of one of N equal parts of the filesystem. */
+struct br_cell {
+	uint64_t metadata;
+	uint64_t contiguous; /* data of files in one run */
+	uint64_t fragmented;
+	uint64_t unused;
+};
+
+int br_map_open(struct br_fs *fs, struct br_map **out, struct br_err *err);
+void br_map_close(struct br_map *map);
+const struct br_map_inode *br_map_inodes(const struct br_map *map, size_t *count);
+const struct br_map_extent *br_map_extents(const struct br_map *map, size_t *count);
+int br_map_summary(struct br_map *map, struct br_summary *out, struct br_err *err);
+int br_map_cells(struct br_map *map, struct br_cell *out, size_t count, struct br_err *err);
+
+/* Every name of every directory but "." and "..", directories in inode order. */
+struct br_names;
+
+struct br_name {
+	uint64_t text_at; /* into br_names_text */
+	uint32_t parent_ino;
+	uint32_t ino;
+	uint32_t length;
+	uint32_t pad;
+};
+
+int br_names_open(struct br_fs *fs, struct br_names **out, struct br_err *err);
+void br_names_close(struct br_names *names);
+const struct br_name *br_names_items(const struct br_names *names, size_t *count);
+const char *br_names_text(const struct br_names *names, size_t *length);
+
+/* ---- two filesystems proven equal (ext4_match.c, ext4_restore.c, ext4_compare.c) ----
+ *
+ * `before` is the filesystem as it lies on the device, `after` the shadow that takes its place.
+ * -EUCLEAN means that they differ, and names where.
+ */
+
+/* Which inode became which. */
+struct br_inode_map;
+
+int br_match(struct br_fs *before, struct br_fs *after, struct br_inode_map **out,
+             struct br_err *err);
+void br_inode_map_free(struct br_inode_map *map);
+uint32_t br_inode_map_renumbered(const struct br_inode_map *map);
+
+/* Put right on `after` (writable) what resize2fs leaves wrong: times, numbers of special inodes,
+ * checksums of the orphan file, the journal's backup in the superblock, free counts, quota usage. */
+int br_restore(struct br_fs *before, struct br_fs *after, const struct br_inode_map *map,
+               struct br_err *err);
+
+struct br_copy {
+	uint64_t src;
+	uint64_t dst;
+	uint64_t length;
+};
+
+struct br_copies {
+	struct br_copy *items;
+	size_t count;
+	size_t capacity;
+};
+
+void br_copies_free(struct br_copies *list);
+
+/* Prove that every inode of `after` is one of `before` with the same fields and the same content, and
+ * give the data blocks that must be copied for that, by source. */
+int br_compare(struct br_fs *before, struct br_fs *after, const struct br_inode_map *map,
+               struct br_copies *out, struct br_err *err);
 
 #endif

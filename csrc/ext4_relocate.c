@@ -283,7 +283,7 @@ static int split_rest(struct br_plan *plan)
 static int nodes_wanted(struct br_plan *plan, struct br_file *file, size_t *wanted,
                         struct br_err *err)
 {
-	struct br_inode_map new_map = {0};
+	struct br_mapping new_map = {0};
 	struct ext2_inode inode;
 	uint64_t budget_blk = ext2fs_blocks_count(plan->fs->super);
 	size_t kept = file->old_nodes - file->must_nodes;
@@ -297,14 +297,14 @@ static int nodes_wanted(struct br_plan *plan, struct br_file *file, size_t *want
 	errcode_t code = ext2fs_read_inode(plan->fs, file->ino, &inode);
 	if (code)
 		return br_fail_ext2(err, code, "cannot read inode %u", file->ino);
-	int result = br_inode_map_read(plan->fs, file->ino, &inode, &plan->map, &budget_blk, err);
+	int result = br_mapping_read(plan->fs, file->ino, &inode, &plan->map, &budget_blk, err);
 	if (!result)
 		result = br_plan_new_map(plan, file, &plan->map, &new_map, err);
 	if (!result) {
 		size_t nodes = br_tree_nodes(plan->fs, new_map.count);
 		*wanted = nodes > kept ? nodes - kept : 0;
 	}
-	br_inode_map_free(&new_map);
+	br_mapping_free(&new_map);
 	return result;
 }
 
@@ -357,7 +357,7 @@ static int place_attributes(struct br_plan *plan)
 }
 
 int br_plan_new_map(const struct br_plan *plan, const struct br_file *file,
-                    const struct br_inode_map *old, struct br_inode_map *new_map,
+                    const struct br_mapping *old, struct br_mapping *new_map,
                     struct br_err *err)
 {
 	const struct br_move *moves = plan->moves + file->first_move;
@@ -381,7 +381,7 @@ int br_plan_new_map(const struct br_plan *plan, const struct br_file *file,
 			if (part.length > end_blk - item.pblk)
 				part.length = (uint32_t)(end_blk - item.pblk);
 			part.pblk = item.pblk - (moves[at].from << bits) + (moves[at].to << bits);
-			int result = br_inode_map_add(new_map, part);
+			int result = br_mapping_add(new_map, part);
 			if (result)
 				return br_fail(err, -result, "out of memory");
 			item.lblk += part.length;
@@ -569,7 +569,7 @@ void br_plan_free(struct br_plan *plan)
 	br_extents_free(&plan->forbidden);
 	br_extents_free(&plan->free_at_start);
 	br_free_runs_free(&plan->space);
-	br_inode_map_free(&plan->map);
+	br_mapping_free(&plan->map);
 	if (plan->directories)
 		ext2fs_free_inode_bitmap(plan->directories);
 	free(plan->files);

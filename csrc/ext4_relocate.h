@@ -5,7 +5,7 @@
 #include <stdbool.h>
 
 #include "ext4.h"
-#include "ext4_tree.h"
+#include "ext4_mapping.h"
 #include "free_runs.h"
 
 /* A physical run of an inode, wholly to be evacuated or wholly allowed to stay. */
@@ -61,7 +61,7 @@ struct br_plan {
 	struct br_extents forbidden;
 	struct br_extents free_at_start;
 	struct br_free_runs space;
-	struct br_inode_map map;
+	struct br_mapping map;
 	ext2fs_inode_bitmap directories;
 	struct br_file *files; /* by inode number */
 	size_t file_count, file_capacity;
@@ -90,7 +90,7 @@ bool br_plan_must_leave(const struct br_plan *plan, uint64_t blk);
 
 /* The list that the inode's extents become under its moves (those of one br_file). */
 int br_plan_new_map(const struct br_plan *plan, const struct br_file *file,
-                    const struct br_inode_map *old, struct br_inode_map *new_map,
+                    const struct br_mapping *old, struct br_mapping *new_map,
                     struct br_err *err);
 
 /* The rank of each file of the plan in a walk of the directory tree. */

@@ -10,8 +10,8 @@
 struct remap {
 	struct br_plan *plan;
 	ext2_filsys fs;
-	struct br_inode_map old_map;
-	struct br_inode_map new_map;
+	struct br_mapping old_map;
+	struct br_mapping new_map;
 	uint64_t *blocks; /* of the tree that is written */
 	size_t block_count, block_capacity;
 	char *buffer;
@@ -131,7 +131,7 @@ static int copy_block(struct remap *remap, ext2_ino_t ino, uint64_t from, uint64
 /* Old and new list name the same logical blocks in the same order. */
 static int copy_content(struct remap *remap, ext2_ino_t ino, uint64_t blocks)
 {
-	const struct br_inode_map *new_map = &remap->new_map;
+	const struct br_mapping *new_map = &remap->new_map;
 	size_t n = 0;
 
 	for (size_t i = 0; i < remap->old_map.count; i++) {
@@ -337,7 +337,7 @@ static int remap_file(struct remap *remap, const struct br_file *file)
 	if (file->block_mapped) {
 		result = remap_blocks(remap, file, &inode);
 	} else {
-		result = br_inode_map_read(remap->fs, file->ino, &inode, &remap->old_map,
+		result = br_mapping_read(remap->fs, file->ino, &inode, &remap->old_map,
 		                           &remap->budget_blk, remap->err);
 		if (!result)
 			result = remap_extents(remap, file, &inode);
@@ -425,8 +425,8 @@ int br_plan_apply(struct br_plan *plan, struct br_err *err)
 	ext2fs_mark_super_dirty(fs);
 	ext2fs_mark_bb_dirty(fs);
 	finish_stats(plan);
-	br_inode_map_free(&remap.old_map);
-	br_inode_map_free(&remap.new_map);
+	br_mapping_free(&remap.old_map);
+	br_mapping_free(&remap.new_map);
 	free(remap.blocks);
 	free(remap.buffer);
 	return result;

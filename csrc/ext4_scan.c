@@ -242,7 +242,7 @@ static int scan_mapping(struct scan *scan, ext2_ino_t ino, struct ext2_inode *in
 		.first_piece = plan->piece_count,
 	};
 	int result =
-		br_inode_map_read(plan->fs, ino, inode, &plan->map, &scan->budget_blk, scan->err);
+		br_mapping_read(plan->fs, ino, inode, &plan->map, &scan->budget_blk, scan->err);
 
 	if (result)
 		return result;

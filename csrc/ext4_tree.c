@@ -1,377 +1,319 @@
 #include "ext4_tree.h"
 
 #include <errno.h>
+#include <ext2fs/ext3_extents.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "array.h"
+#include "bytes.h"
 #include "error.h"
 
-#define MAX_DEPTH 5
-#define ROOT_ENTRIES 4
-#define ENTRY_BYTES 12
-
-void br_inode_map_free(struct br_inode_map *map)
-{
-	free(map->items);
-	free(map->nodes);
-	free(map->buffers);
-	*map = (struct br_inode_map){0};
-}
-
-static int push(struct br_inode_map *map, struct br_mapped item)
-{
-	int result = br_array_grow((void **)&map->items, map->count, &map->capacity,
-	                           sizeof(*map->items));
-
-	if (result)
-		return result;
-	map->items[map->count++] = item;
-	return 0;
-}
-
-int br_inode_map_add(struct br_inode_map *map, struct br_mapped item)
-{
-	uint32_t longest = item.unwritten ? EXT_UNINIT_MAX_LEN : EXT_INIT_MAX_LEN;
-
-	while (item.length) {
-		struct br_mapped *last = map->count ? &map->items[map->count - 1] : NULL;
-		bool goes_on = last && last->unwritten == item.unwritten &&
-		               last->lblk + last->length == item.lblk &&
-		               last->pblk + last->length == item.pblk && last->length < longest;
-		uint32_t room = goes_on ? longest - last->length : longest;
-		uint32_t part = item.length < room ? item.length : room;
-		struct br_mapped next = item;
-		if (goes_on) {
-			last->length += part;
-		} else {
-			next.length = part;
-			int result = push(map, next);
-			if (result)
-				return result;
-		}
-		item.lblk += part;
-		item.pblk += part;
-		item.length -= part;
-		item.joined = true;
-	}
-	return 0;
-}
-
-static int add_node(struct br_inode_map *map, uint64_t blk)
-{
-	int result = br_array_grow((void **)&map->nodes, map->node_count, &map->node_capacity,
-	                           sizeof(*map->nodes));
-
-	if (result)
-		return result;
-	map->nodes[map->node_count++] = blk;
-	return 0;
-}
-
-static bool in_filesystem(ext2_filsys fs, uint64_t blk, uint64_t length)
-{
-	uint64_t end = ext2fs_blocks_count(fs->super);
-
-	return blk >= fs->super->s_first_data_block && blk < end && length <= end - blk;
-}
-
-static int spend(uint64_t *budget_blk, uint64_t length)
-{
-	if (length > *budget_blk)
-		return -EUCLEAN;
-	*budget_blk -= length;
-	return 0;
-}
-
-/* Reading extent trees: one open node per level, an explicit stack. */
+enum {
+	EXTENT_MAGIC = 0xF30A,
+	HEADER_BYTES = 12,
+	ENTRY_BYTES = 12,
+	UNWRITTEN_BIAS = 32768,
+	EXTENT_MAX_DEPTH = 5,
+};
 
 struct level {
 	const uint8_t *node;
-	unsigned entries;
-	unsigned next;
+	unsigned int count;
+	unsigned int next;
+	unsigned int depth;
+	uint64_t low; /* logical blocks below are done */
+	uint64_t end; /* and those from here on belong to a sibling */
 };
 
-struct tree_reader {
-	ext2_filsys fs;
-	struct br_inode_map *map;
-	uint64_t *budget_blk;
-	uint64_t next_lblk; /* nothing below this may come any more */
-	unsigned root_depth;
-	unsigned depth; /* of the level on top of the stack, counted from the root */
-	struct level levels[MAX_DEPTH + 1];
+struct walk {
+	struct br_tree *tree;
+	const struct br_inode *inode;
+	br_run_fn fn;
+	void *context;
+	struct br_err *err;
 };
 
-static unsigned le16(const uint8_t *p)
+int br_tree_open(struct br_tree *tree, struct br_fs *handle, struct br_err *err)
 {
-	return (unsigned)p[0] | (unsigned)p[1] << 8;
+	*tree = (struct br_tree){.handle = handle};
+	tree->budget = ext2fs_blocks_count(handle->fs->super);
+	tree->buffers = calloc(BR_TREE_LEVELS, handle->fs->blocksize);
+	return tree->buffers ? 0 : br_fail(err, ENOMEM, "out of memory");
 }
 
-static uint32_t le32(const uint8_t *p)
+void br_tree_close(struct br_tree *tree)
 {
-	return (uint32_t)le16(p) | (uint32_t)le16(p + 2) << 16;
+	free(tree->buffers);
+	*tree = (struct br_tree){0};
 }
 
-static int enter_node(struct tree_reader *reader, const uint8_t *node, size_t node_bytes)
+static int damaged(const struct walk *walk, const char *what)
 {
-	unsigned entries = le16(node + 2);
-	unsigned room = (unsigned)((node_bytes - ENTRY_BYTES) / ENTRY_BYTES);
-
-	if (le16(node) != EXT3_EXT_MAGIC || entries > le16(node + 4) || le16(node + 4) > room ||
-	    le16(node + 6) != reader->root_depth - reader->depth)
-		return -EUCLEAN;
-	reader->levels[reader->depth] = (struct level){node, entries, 0};
-	return 0;
+	return br_fail(walk->err, EUCLEAN, "inode %u: %s", walk->inode->ino, what);
 }
 
-static int read_leaf(struct tree_reader *reader, const uint8_t *entry)
+static int emit(const struct walk *walk, const struct br_run *run)
 {
-	uint32_t length = le16(entry + 4);
-	struct br_mapped item = {
-		.lblk = le32(entry),
-		.pblk = le32(entry + 8) | (uint64_t)le16(entry + 6) << 32,
-		.unwritten = length > EXT_INIT_MAX_LEN,
-	};
-	struct br_inode_map *map = reader->map;
+	struct br_tree *tree = walk->tree;
+	int result = br_check_blk(tree->handle, run->pblk, walk->inode->ino, walk->err);
 
-	item.length = item.unwritten ? length - (uint32_t)EXT_INIT_MAX_LEN : length;
-	if (!item.length || item.lblk < reader->next_lblk ||
-	    !in_filesystem(reader->fs, item.pblk, item.length) ||
-	    spend(reader->budget_blk, item.length))
-		return -EUCLEAN;
-	reader->next_lblk = item.lblk + item.length;
-	if (map->count) {
-		const struct br_mapped *last = &map->items[map->count - 1];
-		item.joined = last->pblk + last->length == item.pblk;
-	}
-	return push(map, item);
-}
-
-static int read_index(struct tree_reader *reader, const uint8_t *entry)
-{
-	uint64_t blk = le32(entry + 4) | (uint64_t)le16(entry + 8) << 32;
-	size_t blocksize = reader->fs->blocksize;
-
-	if (!in_filesystem(reader->fs, blk, 1) || spend(reader->budget_blk, 1))
-		return -EUCLEAN;
-	int result = add_node(reader->map, blk);
+	if (!result)
+		result = br_check_blk(tree->handle, run->pblk + run->length - 1,
+		                      walk->inode->ino, walk->err);
 	if (result)
 		return result;
-	reader->depth++;
-	char *buffer = reader->map->buffers + reader->depth * blocksize;
-	if (io_channel_read_blk64(reader->fs->io, blk, 1, buffer))
-		return -EIO;
-	return enter_node(reader, (const uint8_t *)buffer, blocksize);
+	if (run->length > tree->budget)
+		return damaged(walk, "with it, files have more blocks than the filesystem");
+	tree->budget -= run->length;
+	return walk->fn(walk->context, run);
 }
 
-static int read_tree(struct tree_reader *reader, const uint8_t *root, size_t root_bytes)
+static int read_node(const struct walk *walk, uint64_t pblk, unsigned int slot, uint8_t **out)
 {
-	reader->root_depth = le16(root + 6);
-	if (reader->root_depth > MAX_DEPTH)
-		return -EUCLEAN;
-	int result = enter_node(reader, root, root_bytes);
+	struct br_tree *tree = walk->tree;
+	struct br_run run = {.pblk = pblk, .length = 1, .node = 1};
+	int result = emit(walk, &run);
 
-	while (!result) {
-		struct level *level = &reader->levels[reader->depth];
-		if (level->next == level->entries) {
-			if (reader->depth == 0)
-				return 0;
-			reader->depth--;
-			continue;
-		}
-		const uint8_t *entry = level->node + (size_t)ENTRY_BYTES * (1 + level->next++);
-		if (reader->depth == reader->root_depth)
-			result = read_leaf(reader, entry);
-		else
-			result = read_index(reader, entry);
-	}
-	return result;
+	*out = tree->buffers + (size_t)slot * tree->handle->fs->blocksize;
+	return result ? result : br_read_blk(tree->handle, pblk, *out, walk->err);
 }
 
-/* Reading block-mapped inodes. */
-
-struct block_reader {
-	struct br_inode_map *map;
-	uint64_t *budget_blk;
-	uint64_t expected; /* the block that would go on with the run */
-	int result;
-};
-
-static int read_block(ext2_filsys fs, blk64_t *blk, e2_blkcnt_t lblk, blk64_t ref_blk,
-                      int ref_offset, void *opaque)
+static int open_level(const struct walk *walk, struct level *level, const uint8_t *node,
+                      size_t bytes)
 {
-	struct block_reader *reader = opaque;
-	struct br_inode_map *map = reader->map;
+	unsigned int count = br_load16(node + 2);
+	unsigned int max = br_load16(node + 4);
 
-	(void)ref_blk;
-	(void)ref_offset;
-	if (!in_filesystem(fs, *blk, 1) || spend(reader->budget_blk, 1)) {
-		reader->result = -EUCLEAN;
-		return BLOCK_ABORT;
-	}
-	bool joined = *blk == reader->expected;
-	if (lblk < 0) {
-		reader->result = add_node(map, *blk);
-		if (joined)
-			reader->expected++;
-	} else {
-		struct br_mapped item = {(uint64_t)lblk, *blk, 1, false, joined && map->count};
-		reader->result = br_inode_map_add(map, item);
-		reader->expected = *blk + 1;
-	}
-	return reader->result ? BLOCK_ABORT : 0;
-}
-
-static int read_blocks(ext2_filsys fs, ext2_ino_t ino, struct br_inode_map *map,
-                       uint64_t *budget_blk)
-{
-	struct block_reader reader = {.map = map, .budget_blk = budget_blk};
-	errcode_t code =
-		ext2fs_block_iterate3(fs, ino, BLOCK_FLAG_READ_ONLY, NULL, read_block, &reader);
-
-	if (reader.result)
-		return reader.result;
-	return code ? -EUCLEAN : 0;
-}
-
-int br_inode_map_read(ext2_filsys fs, ext2_ino_t ino, struct ext2_inode *inode,
-                      struct br_inode_map *map, uint64_t *budget_blk, struct br_err *err)
-{
-	int result;
-
-	map->count = 0;
-	map->node_count = 0;
-	if (!map->buffers)
-		map->buffers = calloc(MAX_DEPTH + 1, fs->blocksize);
-	if (!map->buffers)
-		return br_fail(err, ENOMEM, "out of memory");
-	if (inode->i_flags & EXT4_EXTENTS_FL) {
-		struct tree_reader reader = {.fs = fs, .map = map, .budget_blk = budget_blk};
-		result =
-			read_tree(&reader, (const uint8_t *)inode->i_block, sizeof(inode->i_block));
-	} else {
-		result = read_blocks(fs, ino, map, budget_blk);
-	}
-	if (result)
-		return br_fail(err, -result, "the block mapping of inode %u cannot be followed",
-		               ino);
+	if (br_load16(node) != EXTENT_MAGIC)
+		return damaged(walk, "an extent tree block has a bad signature");
+	if (count > max || max > (bytes - HEADER_BYTES) / ENTRY_BYTES)
+		return damaged(walk, "an extent tree block has too many entries");
+	level->node = node + HEADER_BYTES;
+	level->count = count;
+	level->next = 0;
+	level->depth = br_load16(node + 6);
+	if (level->depth && !count)
+		return damaged(walk, "an extent index block is empty");
 	return 0;
 }
 
-/* Writing extent trees: the leaves first, then level by level up to what fits into the inode. */
-
-static size_t entries_per_node(ext2_filsys fs)
+static int leaf_entry(const struct walk *walk, struct level *level)
 {
-	return (fs->blocksize - ENTRY_BYTES) / ENTRY_BYTES;
-}
+	const uint8_t *entry = level->node + ENTRY_BYTES * level->next++;
+	unsigned int length = br_load16(entry + 4);
+	struct br_run run = {.lblk = br_load32(entry), .length = length};
 
-static size_t nodes_for(ext2_filsys fs, size_t entries)
-{
-	return (entries + entries_per_node(fs) - 1) / entries_per_node(fs);
-}
-
-size_t br_tree_nodes(ext2_filsys fs, size_t extents)
-{
-	size_t total = 0;
-
-	for (size_t entries = extents; entries > ROOT_ENTRIES;) {
-		entries = nodes_for(fs, entries);
-		total += entries;
+	run.pblk = br_load32(entry + 8) | (uint64_t)br_load16(entry + 6) << 32;
+	if (length > UNWRITTEN_BIAS) {
+		run.length = length - UNWRITTEN_BIAS;
+		run.unwritten = 1;
 	}
-	return total;
+	if (!run.length)
+		return damaged(walk, "an extent is empty");
+	if (run.lblk < level->low || run.lblk + run.length > level->end)
+		return damaged(walk, "extents are out of order");
+	level->low = run.lblk + run.length;
+	return emit(walk, &run);
 }
 
-struct index_entry {
-	uint64_t lblk;
-	uint64_t blk;
+static int index_entry(const struct walk *walk, struct level *level, struct level *child,
+                       unsigned int slot)
+{
+	const uint8_t *entry = level->node + ENTRY_BYTES * level->next++;
+	uint64_t first = br_load32(entry);
+	uint64_t pblk = br_load32(entry + 4) | (uint64_t)br_load16(entry + 8) << 32;
+	uint64_t end = level->next < level->count ? br_load32(entry + ENTRY_BYTES) : level->end;
+	uint8_t *buffer;
+
+	if (first < level->low || end <= first || end > level->end)
+		return damaged(walk, "extent indexes are out of order");
+	level->low = end;
+	int result = read_node(walk, pblk, slot, &buffer);
+	if (!result)
+		result = open_level(walk, child, buffer, walk->tree->handle->fs->blocksize);
+	if (result)
+		return result;
+	if (child->depth != level->depth - 1)
+		return damaged(walk, "an extent tree block is at the wrong depth");
+	child->low = first;
+	child->end = end;
+	return 0;
+}
+
+static int walk_extents(const struct walk *walk)
+{
+	struct level stack[EXTENT_MAX_DEPTH + 1];
+	const uint8_t *root = walk->inode->raw + offsetof(struct ext2_inode_large, i_block);
+	unsigned int top = 0;
+	int result = open_level(walk, &stack[0], root, EXT2_N_BLOCKS * 4);
+
+	if (result)
+		return result;
+	if (stack[0].depth > EXTENT_MAX_DEPTH)
+		return damaged(walk, "its extent tree is too deep");
+	stack[0].low = 0;
+	stack[0].end = UINT64_C(1) << 32;
+	for (;;) {
+		struct level *level = &stack[top];
+		if (level->next == level->count) {
+			if (top == 0)
+				return 0;
+			top--;
+		} else if (level->depth == 0) {
+			result = leaf_entry(walk, level);
+		} else {
+			result = index_entry(walk, level, &stack[top + 1], top);
+			top++;
+		}
+		if (result)
+			return result;
+	}
+}
+
+/* Joins neighbouring blocks of a block-mapped inode into runs. */
+struct joiner {
+	const struct walk *walk;
+	struct br_run pending;
 };
 
-static void put_header(void *node, size_t entries, size_t room, unsigned depth)
+static int flush_run(struct joiner *joiner)
 {
-	struct ext3_extent_header *header = node;
+	struct br_run run = joiner->pending;
 
-	header->eh_magic = ext2fs_cpu_to_le16(EXT3_EXT_MAGIC);
-	header->eh_entries = ext2fs_cpu_to_le16((uint16_t)entries);
-	header->eh_max = ext2fs_cpu_to_le16((uint16_t)room);
-	header->eh_depth = ext2fs_cpu_to_le16((uint16_t)depth);
-	header->eh_generation = 0;
+	joiner->pending.length = 0;
+	return run.length ? emit(joiner->walk, &run) : 0;
 }
 
-static void put_leaf_entries(void *node, const struct br_mapped *items, size_t count)
+static int add_blk(struct joiner *joiner, uint64_t lblk, uint64_t pblk)
 {
-	struct ext3_extent *entry = EXT_FIRST_EXTENT(node);
+	struct br_run *run = &joiner->pending;
 
-	for (size_t i = 0; i < count; i++) {
-		uint32_t length = items[i].length;
-		if (items[i].unwritten)
-			length += (uint32_t)EXT_INIT_MAX_LEN;
-		entry[i].ee_block = ext2fs_cpu_to_le32((uint32_t)items[i].lblk);
-		entry[i].ee_len = ext2fs_cpu_to_le16((uint16_t)length);
-		entry[i].ee_start_hi = ext2fs_cpu_to_le16((uint16_t)(items[i].pblk >> 32));
-		entry[i].ee_start = ext2fs_cpu_to_le32((uint32_t)items[i].pblk);
+	if (run->length && run->lblk + run->length == lblk && run->pblk + run->length == pblk) {
+		run->length++;
+		return 0;
 	}
-}
-
-static void put_index_entries(void *node, const struct index_entry *items, size_t count)
-{
-	struct ext3_extent_idx *entry = EXT_FIRST_INDEX(node);
-
-	for (size_t i = 0; i < count; i++) {
-		entry[i].ei_block = ext2fs_cpu_to_le32((uint32_t)items[i].lblk);
-		entry[i].ei_leaf = ext2fs_cpu_to_le32((uint32_t)items[i].blk);
-		entry[i].ei_leaf_hi = ext2fs_cpu_to_le16((uint16_t)(items[i].blk >> 32));
-		entry[i].ei_unused = 0;
-	}
-}
-
-static void put_entries(void *node, const struct br_mapped *leaf, const struct index_entry *index,
-                        size_t from, size_t count, unsigned depth)
-{
-	if (depth == 0)
-		put_leaf_entries(node, leaf + from, count);
-	else
-		put_index_entries(node, index + from, count);
-}
-
-int br_tree_write(ext2_filsys fs, ext2_ino_t ino, struct ext2_inode *inode,
-                  const struct br_inode_map *map, const uint64_t *blocks, struct br_err *err)
-{
-	size_t per_node = entries_per_node(fs);
-	size_t entries = map->count;
-	unsigned depth = 0;
-	int result = 0;
-	struct index_entry *index = calloc(nodes_for(fs, entries) + 1, sizeof(*index));
-	char *node = malloc(fs->blocksize);
-
-	if (!index || !node) {
-		result = br_fail(err, ENOMEM, "out of memory");
-		goto out;
-	}
-	for (; entries > ROOT_ENTRIES; depth++) {
-		size_t made = 0;
-		for (size_t from = 0; from < entries; from += per_node) {
-			size_t count = entries - from < per_node ? entries - from : per_node;
-			uint64_t lblk = depth ? index[from].lblk : map->items[from].lblk;
-			memset(node, 0, fs->blocksize);
-			put_header(node, count, per_node, depth);
-			put_entries(node, map->items, index, from, count, depth);
-			errcode_t code = ext2fs_extent_block_csum_set(fs, ino, (void *)node);
-			if (!code)
-				code = io_channel_write_blk64(fs->io, *blocks, 1, node);
-			if (code) {
-				result = br_fail_ext2(err, code, "cannot write a tree node");
-				goto out;
-			}
-			/* Entry `made` was read before: a node holds at least one entry. */
-			index[made++] = (struct index_entry){lblk, *blocks++};
-		}
-		entries = made;
-	}
-	memset(inode->i_block, 0, sizeof(inode->i_block));
-	put_header(inode->i_block, entries, ROOT_ENTRIES, depth);
-	put_entries(inode->i_block, map->items, index, 0, entries, depth);
-out:
-	free(index);
-	free(node);
+	int result = flush_run(joiner);
+	*run = (struct br_run){.lblk = lblk, .pblk = pblk, .length = 1};
 	return result;
+}
+
+/* One of the three indirect trees: `depth` levels of pointer blocks below `root`. */
+static int walk_indirect(struct joiner *joiner, uint64_t root, unsigned int depth, uint64_t lblk)
+{
+	const struct walk *walk = joiner->walk;
+	unsigned int per_blk = walk->tree->handle->fs->blocksize / 4;
+	struct level stack[3];
+	uint8_t *buffer;
+	unsigned int top = 0;
+	int result = flush_run(joiner);
+
+	if (!result)
+		result = read_node(walk, root, 0, &buffer);
+	if (result)
+		return result;
+	stack[0] = (struct level){.node = buffer, .count = per_blk, .depth = depth - 1, .low = lblk};
+	for (;;) {
+		struct level *level = &stack[top];
+		if (level->next == level->count) {
+			if (top == 0)
+				return 0;
+			top--;
+			continue;
+		}
+		uint64_t span = 1;
+		for (unsigned int i = 0; i < level->depth; i++)
+			span *= per_blk;
+		uint64_t at = level->low + span * level->next;
+		uint32_t pblk = br_load32(level->node + 4 * level->next++);
+		if (!pblk)
+			continue;
+		if (level->depth == 0) {
+			result = add_blk(joiner, at, pblk);
+		} else {
+			result = flush_run(joiner);
+			if (!result)
+				result = read_node(walk, pblk, top + 1, &buffer);
+			stack[top + 1] = (struct level){.node = buffer, .count = per_blk,
+			                                .depth = level->depth - 1, .low = at};
+			top++;
+		}
+		if (result)
+			return result;
+	}
+}
+
+static int walk_blocks(const struct walk *walk)
+{
+	const uint8_t *map = walk->inode->raw + offsetof(struct ext2_inode_large, i_block);
+	struct joiner joiner = {.walk = walk};
+	uint64_t per_blk = walk->tree->handle->fs->blocksize / 4;
+	uint64_t lblk = EXT2_NDIR_BLOCKS;
+	uint64_t span = per_blk;
+	int result = 0;
+
+	for (unsigned int i = 0; i < EXT2_NDIR_BLOCKS && !result; i++)
+		if (br_load32(map + 4 * i))
+			result = add_blk(&joiner, i, br_load32(map + 4 * i));
+	for (unsigned int depth = 1; depth <= 3 && !result; depth++) {
+		uint32_t root = br_load32(map + 4 * (EXT2_NDIR_BLOCKS + depth - 1));
+		if (root)
+			result = walk_indirect(&joiner, root, depth, lblk);
+		lblk += span;
+		span *= per_blk;
+	}
+	return result ? result : flush_run(&joiner);
+}
+
+int br_tree_walk(struct br_tree *tree, const struct br_inode *inode, br_run_fn fn, void *context,
+                 struct br_err *err)
+{
+	struct walk walk = {tree, inode, fn, context, err};
+
+	if (!inode->mapped)
+		return 0;
+	if (inode->core.i_flags & EXT4_EXTENTS_FL)
+		return walk_extents(&walk);
+	return walk_blocks(&walk);
+}
+
+static int joins(const struct br_run *last, const struct br_run *next)
+{
+	return last->lblk + last->length == next->lblk && last->pblk + last->length == next->pblk &&
+	       last->unwritten == next->unwritten;
+}
+
+static int collect_run(void *context, const struct br_run *run)
+{
+	struct br_run_list *list = context;
+
+	if (run->node)
+		return 0;
+	if (list->count && joins(&list->items[list->count - 1], run)) {
+		list->items[list->count - 1].length += run->length;
+		return 0;
+	}
+	if (list->count == list->capacity) {
+		size_t capacity = list->capacity ? list->capacity * 2 : 64;
+		struct br_run *items = reallocarray(list->items, capacity, sizeof(*items));
+		if (!items)
+			return -ENOMEM;
+		list->items = items;
+		list->capacity = capacity;
+	}
+	list->items[list->count++] = *run;
+	return 0;
+}
+
+int br_tree_collect(struct br_tree *tree, const struct br_inode *inode, struct br_run_list *list,
+                    struct br_err *err)
+{
+	list->count = 0;
+	int result = br_tree_walk(tree, inode, collect_run, list, err);
+	return result == -ENOMEM ? br_fail(err, ENOMEM, "out of memory for the runs of a file")
+	                         : result;
+}
+
+void br_run_list_free(struct br_run_list *list)
+{
+	free(list->items);
+	*list = (struct br_run_list){0};
 }

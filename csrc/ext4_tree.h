@@ -1,46 +1,49 @@
-/* The block mapping of one inode as a list, and extent trees written from such a list. */
+/* The mapping of an inode, walked with a bounded stack: extent trees and indirect blocks alike.
+ *
+ * A damaged tree ends in -EUCLEAN; it cannot make the walk loop, recurse or run long, because levels
+ * only go down and the blocks met are counted against the size of the filesystem.
+ */
 #ifndef BR_EXT4_TREE_H
 #define BR_EXT4_TREE_H
 
-#include <stdbool.h>
+#include "ext4_inode.h"
 
-#include "ext4.h"
+enum { BR_TREE_LEVELS = 6 };
 
-struct br_mapped {
+struct br_run {
 	uint64_t lblk;
 	uint64_t pblk;
-	uint32_t length;
-	bool unwritten;
-	bool joined; /* physically goes on where the one before ended (own indirect blocks between)
-	              */
+	uint64_t length;
+	int node;      /* a block of the tree itself; lblk means nothing then */
+	int unwritten;
 };
 
-/* Everything an inode maps, in logical order, and the blocks that hold the mapping itself. One
- * buffer serves many inodes; initialise with zeros, release with br_inode_map_free. */
-struct br_inode_map {
-	struct br_mapped *items;
+typedef int (*br_run_fn)(void *context, const struct br_run *run);
+
+struct br_tree {
+	struct br_fs *handle;
+	uint8_t *buffers;
+	uint64_t budget; /* blocks that may still be met before the filesystem must be damaged */
+};
+
+int br_tree_open(struct br_tree *tree, struct br_fs *handle, struct br_err *err);
+void br_tree_close(struct br_tree *tree);
+
+/* Call fn for every run and every tree block of a mapped inode, in logical order, a node before
+ * what is below it. What fn returns other than 0 ends the walk and is returned. */
+int br_tree_walk(struct br_tree *tree, const struct br_inode *inode, br_run_fn fn, void *context,
+                 struct br_err *err);
+
+/* The data runs of one inode, joined where they touch logically and physically. */
+struct br_run_list {
+	struct br_run *items;
 	size_t count;
 	size_t capacity;
-	uint64_t *nodes;
-	size_t node_count;
-	size_t node_capacity;
-	char *buffers; /* one block per tree level */
 };
 
-/* Read the mapping of an inode that has blocks (ext2fs_inode_has_valid_blocks2). `budget_blk` caps
- * the blocks named, over all calls; it is lowered by what was found. -EUCLEAN for a tree that is
- * damaged or too large. */
-int br_inode_map_read(ext2_filsys fs, ext2_ino_t ino, struct ext2_inode *inode,
-                      struct br_inode_map *map, uint64_t *budget_blk, struct br_err *err);
-/* Append, joined to the last item where both are consecutive; splits at the longest extent. */
-int br_inode_map_add(struct br_inode_map *map, struct br_mapped item);
-void br_inode_map_free(struct br_inode_map *map);
-
-/* How many node blocks a tree of so many extents has. */
-size_t br_tree_nodes(ext2_filsys fs, size_t extents);
-/* Write `map` as the extent tree of the inode: nodes to blocks[0 .. br_tree_nodes), the root into
- * inode->i_block. The caller writes the inode; its number and generation go into the checksums. */
-int br_tree_write(ext2_filsys fs, ext2_ino_t ino, struct ext2_inode *inode,
-                  const struct br_inode_map *map, const uint64_t *blocks, struct br_err *err);
+/* Replaces what the list held. -ENOMEM, -EUCLEAN. */
+int br_tree_collect(struct br_tree *tree, const struct br_inode *inode, struct br_run_list *list,
+                    struct br_err *err);
+void br_run_list_free(struct br_run_list *list);
 
 #endif

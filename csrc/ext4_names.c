@@ -1,0 +1,111 @@
+/* Every name in every directory, as flat tables; the caller joins them to paths. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "error.h"
+#include "ext4_dirent.h"
+
+struct br_names {
+	struct br_name *items;
+	size_t count;
+	size_t capacity;
+	char *text;
+	size_t text_used;
+	size_t text_capacity;
+	ext2_ino_t dir; /* the directory that is being read */
+};
+
+static int add_name(void *context, const struct br_dirent *entry)
+{
+	struct br_names *names = context;
+
+	if (names->count == names->capacity) {
+		size_t capacity = names->capacity ? names->capacity * 2 : 1024;
+		struct br_name *items = reallocarray(names->items, capacity, sizeof(*items));
+		if (!items)
+			return -ENOMEM;
+		names->items = items;
+		names->capacity = capacity;
+	}
+	if (names->text_capacity - names->text_used < entry->name_length) {
+		size_t capacity = names->text_capacity ? names->text_capacity * 2 : 65536;
+		char *text = realloc(names->text, capacity);
+		if (!text)
+			return -ENOMEM;
+		names->text = text;
+		names->text_capacity = capacity;
+	}
+	memcpy(names->text + names->text_used, entry->name, entry->name_length);
+	names->items[names->count++] = (struct br_name){
+		.text_at = names->text_used,
+		.parent_ino = names->dir,
+		.ino = entry->ino,
+		.length = entry->name_length,
+	};
+	names->text_used += entry->name_length;
+	return 0;
+}
+
+static int read_directories(struct br_fs *handle, struct br_names *names, struct br_err *err)
+{
+	struct br_inode_reader reader = {0};
+	struct br_tree tree = {0};
+	struct br_inode inode = {0};
+	struct br_run_list runs = {0};
+	uint8_t *buffer = malloc(handle->fs->blocksize);
+	int result = buffer ? br_inode_reader_open(&reader, handle, err) : -ENOMEM;
+
+	if (!result)
+		result = br_tree_open(&tree, handle, err);
+	while (!result) {
+		result = br_inode_next(&reader, &inode, err);
+		if (result <= 0)
+			break;
+		result = 0;
+		names->dir = inode.ino;
+		if (inode.kind == BR_KIND_DIRECTORY)
+			result = br_dir_walk(&tree, &inode, &runs, buffer, add_name, names, err);
+	}
+	br_run_list_free(&runs);
+	br_tree_close(&tree);
+	br_inode_reader_close(&reader);
+	free(buffer);
+	return result == -ENOMEM ? br_fail(err, ENOMEM, "out of memory for the names") : result;
+}
+
+int br_names_open(struct br_fs *handle, struct br_names **out, struct br_err *err)
+{
+	struct br_names *names = calloc(1, sizeof(*names));
+
+	if (!names)
+		return br_fail(err, ENOMEM, "out of memory for the names");
+	int result = read_directories(handle, names, err);
+	if (result) {
+		br_names_close(names);
+		return result;
+	}
+	*out = names;
+	return 0;
+}
+
+void br_names_close(struct br_names *names)
+{
+	if (!names)
+		return;
+	free(names->items);
+	free(names->text);
+	free(names);
+}
+
+const struct br_name *br_names_items(const struct br_names *names, size_t *count)
+{
+	*count = names->count;
+	return names->items;
+}
+
+const char *br_names_text(const struct br_names *names, size_t *length)
+{
+	*length = names->text_used;
+	return names->text;
+}
