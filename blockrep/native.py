@@ -380,8 +380,8 @@ class InodeMap:
     """Which inode of the old filesystem is which of the new one; opaque but for the count."""
 
     def __init__(self, handle: Any) -> None:
-        self.handle = ffi.gc(handle, lib.br_inode_map_free)
-        self.renumbered = int(lib.br_inode_map_renumbered(handle))
+        self.handle = ffi.gc(handle, lib.br_pairs_free)
+        self.renumbered = int(lib.br_pairs_renumbered(handle))
 
 
 def match_inodes(before: Filesystem, after: Filesystem) -> InodeMap:
@@ -390,7 +390,7 @@ def match_inodes(before: Filesystem, after: Filesystem) -> InodeMap:
     `ProofFailed` names what has no counterpart, or two. Cheap when nothing was renumbered.
     """
     err = ffi.new("struct br_err *")
-    out = ffi.new("struct br_inode_map **")
+    out = ffi.new("struct br_pairs **")
     _check(lib.br_match(before.handle, after.handle, out, err), err, ProofFailed)
     return InodeMap(out[0])
 

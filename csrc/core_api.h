@@ -158,16 +158,16 @@ const char *br_names_text(const struct br_names *names, size_t *length);
  */
 
 /* Which inode became which. */
-struct br_inode_map;
+struct br_pairs;
 
-int br_match(struct br_fs *before, struct br_fs *after, struct br_inode_map **out,
+int br_match(struct br_fs *before, struct br_fs *after, struct br_pairs **out,
              struct br_err *err);
-void br_inode_map_free(struct br_inode_map *map);
-uint32_t br_inode_map_renumbered(const struct br_inode_map *map);
+void br_pairs_free(struct br_pairs *map);
+uint32_t br_pairs_renumbered(const struct br_pairs *map);
 
 /* Put right on `after` (writable) what resize2fs leaves wrong: times, numbers of special inodes,
  * checksums of the orphan file, the journal's backup in the superblock, free counts, quota usage. */
-int br_restore(struct br_fs *before, struct br_fs *after, const struct br_inode_map *map,
+int br_restore(struct br_fs *before, struct br_fs *after, const struct br_pairs *map,
                struct br_err *err);
 
 struct br_copy {
@@ -186,7 +186,7 @@ void br_copies_free(struct br_copies *list);
 
 /* Prove that every inode of `after` is one of `before` with the same fields and the same content, and
  * give the data blocks that must be copied for that, by source. */
-int br_compare(struct br_fs *before, struct br_fs *after, const struct br_inode_map *map,
+int br_compare(struct br_fs *before, struct br_fs *after, const struct br_pairs *map,
                struct br_copies *out, struct br_err *err);
 
 #endif

@@ -112,13 +112,13 @@ static int claim_run(void *context, const struct br_run *run)
 	return claim_data(claiming, run);
 }
 
-int br_claims_inode(struct br_claims *claims, struct br_tree *tree, const struct br_inode *inode,
+int br_claims_inode(struct br_claims *claims, struct br_runs *tree, const struct br_inode *inode,
                     struct br_err *err)
 {
 	struct claiming claiming = {claims, inode->kind, err};
 
 	claims->last_cluster = UINT64_MAX;
-	return br_tree_walk(tree, inode, claim_run, &claiming, err);
+	return br_runs_walk(tree, inode, claim_run, &claiming, err);
 }
 
 static uint64_t count_claimed(const struct br_claims *claims, uint64_t start, uint64_t end)

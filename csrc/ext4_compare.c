@@ -13,7 +13,7 @@
 struct side {
 	struct br_normal normal;
 	struct br_inode_reader reader;
-	struct br_tree tree;
+	struct br_runs tree;
 	struct br_run_list runs;
 	uint8_t *block;
 	uint8_t *inode; /* one raw inode */
@@ -27,7 +27,7 @@ struct acl_pair {
 };
 
 struct compare {
-	const struct br_inode_map *map;
+	const struct br_pairs *map;
 	struct side before;
 	struct side after;
 	struct br_claims claims;
@@ -43,7 +43,7 @@ static int differ(struct compare *compare, ext2_ino_t ino, const char *what)
 	return br_fail(compare->err, EUCLEAN, "inode %u: %s", ino, what);
 }
 
-static int side_open(struct side *side, struct br_fs *handle, const struct br_inode_map *map,
+static int side_open(struct side *side, struct br_fs *handle, const struct br_pairs *map,
                      struct br_err *err)
 {
 	*side = (struct side){.normal = {handle, map, err}};
@@ -52,13 +52,13 @@ static int side_open(struct side *side, struct br_fs *handle, const struct br_in
 	if (!side->block || !side->inode)
 		return br_fail(err, ENOMEM, "out of memory");
 	int result = br_inode_reader_open(&side->reader, handle, err);
-	return result ? result : br_tree_open(&side->tree, handle, err);
+	return result ? result : br_runs_open(&side->tree, handle, err);
 }
 
 static void side_close(struct side *side)
 {
 	br_run_list_free(&side->runs);
-	br_tree_close(&side->tree);
+	br_runs_close(&side->tree);
 	br_inode_reader_close(&side->reader);
 	free(side->inode);
 	free(side->block);
@@ -161,11 +161,11 @@ static int compare_content(struct compare *compare, const struct br_inode *old,
                            const struct br_inode *new)
 {
 	struct br_stretch stretch;
-	int result = br_tree_collect(&compare->before.tree, old, &compare->before.runs,
+	int result = br_runs_collect(&compare->before.tree, old, &compare->before.runs,
 	                             compare->err);
 
 	if (!result)
-		result = br_tree_collect(&compare->after.tree, new, &compare->after.runs, compare->err);
+		result = br_runs_collect(&compare->after.tree, new, &compare->after.runs, compare->err);
 	if (result)
 		return result;
 	struct br_run_pair pair = {.before = &compare->before.runs, .after = &compare->after.runs};
@@ -222,7 +222,7 @@ static int compare_fields(struct compare *compare, const struct br_inode *old,
 static int compare_inode(struct compare *compare, const struct br_inode *old)
 {
 	struct br_inode new;
-	ext2_ino_t ino = br_inode_map_new(compare->map, old->ino);
+	ext2_ino_t ino = br_pairs_new(compare->map, old->ino);
 	int result = br_inode_read(&compare->after.reader, ino, &new, compare->err);
 
 	if (result)
@@ -349,7 +349,7 @@ static int compare_all(struct compare *compare)
 	return result;
 }
 
-int br_compare(struct br_fs *before, struct br_fs *after, const struct br_inode_map *map,
+int br_compare(struct br_fs *before, struct br_fs *after, const struct br_pairs *map,
                struct br_copies *out, struct br_err *err)
 {
 	struct br_copies copies = {0};

@@ -13,13 +13,13 @@
 struct side {
 	struct br_fs *handle;
 	struct br_inode_reader reader;
-	struct br_tree tree;
+	struct br_runs tree;
 	struct br_run_list runs;
 	uint8_t *block;
 };
 
 struct match {
-	struct br_inode_map *map;
+	struct br_pairs *map;
 	struct side before;
 	struct side after;
 	ext2_ino_t *queue; /* renumbered inodes whose directories are still to be walked */
@@ -29,7 +29,7 @@ struct match {
 	struct br_err *err;
 };
 
-ext2_ino_t br_inode_map_new(const struct br_inode_map *map, ext2_ino_t old)
+ext2_ino_t br_pairs_new(const struct br_pairs *map, ext2_ino_t old)
 {
 	if (old <= map->limit)
 		return old;
@@ -78,13 +78,13 @@ static int side_open(struct side *side, struct br_fs *handle, struct br_err *err
 	if (!side->block)
 		return br_fail(err, ENOMEM, "out of memory");
 	int result = br_inode_reader_open(&side->reader, handle, err);
-	return result ? result : br_tree_open(&side->tree, handle, err);
+	return result ? result : br_runs_open(&side->tree, handle, err);
 }
 
 static void side_close(struct side *side)
 {
 	br_run_list_free(&side->runs);
-	br_tree_close(&side->tree);
+	br_runs_close(&side->tree);
 	br_inode_reader_close(&side->reader);
 	free(side->block);
 }
@@ -97,7 +97,7 @@ static int is_used(struct br_fs *handle, ext2_ino_t ino)
 
 static int add_pair(struct match *match, ext2_ino_t old, ext2_ino_t new)
 {
-	struct br_inode_map *map = match->map;
+	struct br_pairs *map = match->map;
 	struct br_err *err = match->err;
 
 	if (old <= map->limit)
@@ -188,9 +188,9 @@ static int match_directory(struct match *match, const struct br_inode *old, ext2
 		return br_fail(match->err, EUCLEAN, "directory %u became something else", old->ino);
 	if (!old->mapped)
 		return match_inline(match, old, &new);
-	result = br_tree_collect(&match->before.tree, old, &match->before.runs, match->err);
+	result = br_runs_collect(&match->before.tree, old, &match->before.runs, match->err);
 	if (!result)
-		result = br_tree_collect(&match->after.tree, &new, &match->after.runs, match->err);
+		result = br_runs_collect(&match->after.tree, &new, &match->after.runs, match->err);
 	if (result)
 		return result;
 	struct br_run_pair pair = {.before = &match->before.runs, .after = &match->after.runs};
@@ -214,7 +214,7 @@ static int drain(struct match *match)
 		ext2_ino_t ino = match->queue[match->taken++];
 		result = br_inode_read(&match->before.reader, ino, &old, match->err);
 		if (!result && old.kind == BR_KIND_DIRECTORY)
-			result = match_directory(match, &old, br_inode_map_new(match->map, ino));
+			result = match_directory(match, &old, br_pairs_new(match->map, ino));
 	}
 	return result;
 }
@@ -265,7 +265,7 @@ static int match_values(struct match *match, ext2_ino_t ino, struct br_xattrs be
 
 static int match_xattrs(struct match *match, const struct br_inode *old)
 {
-	ext2_ino_t new_ino = br_inode_map_new(match->map, old->ino);
+	ext2_ino_t new_ino = br_pairs_new(match->map, old->ino);
 	struct br_inode new;
 	size_t size = match->before.handle->fs->blocksize;
 
@@ -314,7 +314,7 @@ static int read_marks(struct side *side, const struct br_inode *inode, uint8_t m
 
 	memset(marks, 0, 16);
 	side->tree.budget = ext2fs_blocks_count(side->handle->fs->super); /* seen before, maybe */
-	int result = br_tree_collect(&side->tree, inode, &side->runs, err);
+	int result = br_runs_collect(&side->tree, inode, &side->runs, err);
 	if (result || !side->runs.count)
 		return result;
 	result = br_read_blk(side->handle, side->runs.items[0].pblk, side->block, err);
@@ -331,7 +331,7 @@ static int match_special(struct match *match, ext2_ino_t ino)
 	struct br_inode old, new = {0};
 	uint8_t before[16], after[16];
 
-	if (ino <= match->map->limit || br_inode_map_new(match->map, ino))
+	if (ino <= match->map->limit || br_pairs_new(match->map, ino))
 		return 0;
 	int result = br_inode_read(&match->before.reader, ino, &old, match->err);
 	if (!result)
@@ -417,7 +417,7 @@ static int check_bijection(struct match *match)
 
 static int allocate(struct match *match)
 {
-	struct br_inode_map *map = match->map;
+	struct br_pairs *map = match->map;
 	ext2_ino_t new_count = match->after.handle->fs->super->s_inodes_count;
 	size_t past = map->old_count > map->limit ? map->old_count - map->limit : 0;
 
@@ -448,11 +448,11 @@ static int match_all(struct match *match)
 	return result ? result : check_bijection(match);
 }
 
-int br_match(struct br_fs *before, struct br_fs *after, struct br_inode_map **out,
+int br_match(struct br_fs *before, struct br_fs *after, struct br_pairs **out,
              struct br_err *err)
 {
 	struct match match = {.err = err};
-	struct br_inode_map *map = calloc(1, sizeof(*map));
+	struct br_pairs *map = calloc(1, sizeof(*map));
 	int result;
 
 	if (!map)
@@ -473,14 +473,14 @@ int br_match(struct br_fs *before, struct br_fs *after, struct br_inode_map **ou
 	side_close(&match.before);
 	free(match.queue);
 	if (result) {
-		br_inode_map_free(map);
+		br_pairs_free(map);
 		return result;
 	}
 	*out = map;
 	return 0;
 }
 
-void br_inode_map_free(struct br_inode_map *map)
+void br_pairs_free(struct br_pairs *map)
 {
 	if (!map)
 		return;
@@ -489,7 +489,7 @@ void br_inode_map_free(struct br_inode_map *map)
 	free(map);
 }
 
-uint32_t br_inode_map_renumbered(const struct br_inode_map *map)
+uint32_t br_pairs_renumbered(const struct br_pairs *map)
 {
 	return map->renumbered;
 }

@@ -26,7 +26,7 @@ static int map_number(const struct br_normal *normal, uint8_t *place)
 	if (!ino)
 		return 0;
 	if (normal->map) {
-		br_store32(place, br_inode_map_new(normal->map, ino));
+		br_store32(place, br_pairs_new(normal->map, ino));
 		return 0;
 	}
 	if (ino <= fs->super->s_inodes_count &&
@@ -164,7 +164,7 @@ void br_normal_quota_block(const struct br_normal *normal, uint64_t lblk, uint8_
 
 static ext2_ino_t map_special(const struct br_normal *normal, ext2_ino_t ino)
 {
-	return normal->map ? br_inode_map_new(normal->map, ino) : ino;
+	return normal->map ? br_pairs_new(normal->map, ino) : ino;
 }
 
 /* What may differ between a filesystem and the same one in another size. */

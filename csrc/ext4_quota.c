@@ -156,7 +156,7 @@ static int apply_type(struct br_quota_changes *list, struct br_fs *handle, int t
                       ext2_ino_t ino, struct br_err *err)
 {
 	struct br_inode_reader reader = {0};
-	struct br_tree tree = {0};
+	struct br_runs tree = {0};
 	struct br_inode inode;
 	struct quota_file file = {.handle = handle, .err = err};
 	int result = br_inode_reader_open(&reader, handle, err);
@@ -165,17 +165,17 @@ static int apply_type(struct br_quota_changes *list, struct br_fs *handle, int t
 	if (!result && !file.block)
 		result = br_fail(err, ENOMEM, "out of memory");
 	if (!result)
-		result = br_tree_open(&tree, handle, err);
+		result = br_runs_open(&tree, handle, err);
 	if (!result)
 		result = br_inode_read(&reader, ino, &inode, err);
 	if (!result)
-		result = br_tree_collect(&tree, &inode, &file.runs, err);
+		result = br_runs_collect(&tree, &inode, &file.runs, err);
 	for (size_t i = 0; i < list->count && !result; i++)
 		if (list->items[i].type == type && list->items[i].bytes)
 			result = apply_one(&file, &list->items[i]);
 	free(file.block);
 	br_run_list_free(&file.runs);
-	br_tree_close(&tree);
+	br_runs_close(&tree);
 	br_inode_reader_close(&reader);
 	return result;
 }

@@ -10,7 +10,7 @@
 struct restore {
 	struct br_fs *before;
 	struct br_fs *after;
-	const struct br_inode_map *map;
+	const struct br_pairs *map;
 	struct br_inode_reader old_reader;
 	struct br_inode_reader new_reader;
 	struct br_quota_changes quota;
@@ -47,7 +47,7 @@ static void build_inode(uint8_t *wanted, const struct br_inode *before, const ui
 static int restore_inode(struct restore *restore, const struct br_inode *old)
 {
 	struct br_inode new;
-	ext2_ino_t ino = br_inode_map_new(restore->map, old->ino);
+	ext2_ino_t ino = br_pairs_new(restore->map, old->ino);
 
 	if (old->kind == BR_KIND_RESIZE) /* made anew for the new size */
 		return 0;
@@ -95,13 +95,13 @@ static void restore_super(struct restore *restore)
 {
 	const struct ext2_super_block *old = restore->before->fs->super;
 	struct ext2_super_block *new = restore->after->fs->super;
-	const struct br_inode_map *map = restore->map;
+	const struct br_pairs *map = restore->map;
 
-	new->s_usr_quota_inum = br_inode_map_new(map, old->s_usr_quota_inum);
-	new->s_grp_quota_inum = br_inode_map_new(map, old->s_grp_quota_inum);
-	new->s_prj_quota_inum = br_inode_map_new(map, old->s_prj_quota_inum);
-	new->s_orphan_file_inum = br_inode_map_new(map, old->s_orphan_file_inum);
-	new->s_lpf_ino = br_inode_map_new(map, old->s_lpf_ino);
+	new->s_usr_quota_inum = br_pairs_new(map, old->s_usr_quota_inum);
+	new->s_grp_quota_inum = br_pairs_new(map, old->s_grp_quota_inum);
+	new->s_prj_quota_inum = br_pairs_new(map, old->s_prj_quota_inum);
+	new->s_orphan_file_inum = br_pairs_new(map, old->s_orphan_file_inum);
+	new->s_lpf_ino = br_pairs_new(map, old->s_lpf_ino);
 	new->s_raid_stride = old->s_raid_stride;
 	ext2fs_mark_super_dirty(restore->after->fs);
 }
@@ -163,7 +163,7 @@ static int restore_orphan_file(struct restore *restore)
 	struct br_fs *handle = restore->after;
 	struct ext2_super_block *super = handle->fs->super;
 	struct br_inode_reader reader = {0};
-	struct br_tree tree = {0};
+	struct br_runs tree = {0};
 	struct br_run_list runs = {0};
 	struct br_inode inode;
 
@@ -171,15 +171,15 @@ static int restore_orphan_file(struct restore *restore)
 		return 0;
 	int result = br_inode_reader_open(&reader, handle, restore->err);
 	if (!result)
-		result = br_tree_open(&tree, handle, restore->err);
+		result = br_runs_open(&tree, handle, restore->err);
 	if (!result)
 		result = br_inode_read(&reader, super->s_orphan_file_inum, &inode, restore->err);
 	if (!result)
-		result = br_tree_collect(&tree, &inode, &runs, restore->err);
+		result = br_runs_collect(&tree, &inode, &runs, restore->err);
 	if (!result)
 		result = seal_runs(handle, &inode, &runs, restore->err);
 	br_run_list_free(&runs);
-	br_tree_close(&tree);
+	br_runs_close(&tree);
 	br_inode_reader_close(&reader);
 	return result;
 }
@@ -230,7 +230,7 @@ static int restore_counts(struct restore *restore)
 	return 0;
 }
 
-int br_restore(struct br_fs *before, struct br_fs *after, const struct br_inode_map *map,
+int br_restore(struct br_fs *before, struct br_fs *after, const struct br_pairs *map,
                struct br_err *err)
 {
 	struct restore restore = {.before = before, .after = after, .map = map, .err = err};
