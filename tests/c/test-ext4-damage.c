@@ -8,13 +8,14 @@
 #include "check.h"
 #include "core_api.h"
 
-enum { IMAGE_BYTES = 12 << 20, WOUNDS = 12 };
+enum { IMAGE_BYTES = 12 << 20, WOUNDS = 12, RESTORE_EACH = 4 };
 
 static const char *const varieties[] = {
 	"-t ext4 -b 1024 -O ^metadata_csum,^has_journal",
 	"-t ext4 -b 1024 -I 512 -O ^metadata_csum,^has_journal,inline_data",
 	"-t ext2 -b 1024",
 	"-t ext4 -b 4096 -O ^metadata_csum,^has_journal,bigalloc -C 16384",
+	"-t ext4 -b 1024 -J size=1 -O ^metadata_csum,quota,orphan_file",
 };
 
 struct wound {
@@ -82,6 +83,22 @@ static void try_image(const char *path, struct br_fs *sound)
 	CHECK(br_fs_close(fs, &err) == 0);
 }
 
+/* Restoring writes, so the image is made anew afterwards. */
+static void restore_image(const char *path, int fd, struct br_fs *sound, const uint8_t *image)
+{
+	struct br_fs *fs = NULL;
+	struct br_pairs *pairs = NULL;
+	struct br_err err;
+
+	if (!br_fs_open(path, 0, 1, &fs, &err)) {
+		if (!br_match(sound, fs, &pairs, &err))
+			(void)br_restore(sound, fs, pairs, &err);
+		br_pairs_free(pairs);
+		(void)br_fs_close(fs, &err);
+	}
+	CHECK(pwrite(fd, image, IMAGE_BYTES, 0) == IMAGE_BYTES);
+}
+
 static off_t pick(const struct br_extents *list, uint32_t unit, uint64_t *random)
 {
 	const struct br_extent *item = &list->items[random_u64(random) % list->count];
@@ -113,6 +130,8 @@ static void damage_variety(const char *variety, uint64_t rounds, uint64_t *rando
 			CHECK(pwrite(fd, &wounds[i].byte, 1, wounds[i].at) == 1);
 		}
 		try_image(path, sound);
+		if (round % RESTORE_EACH == 0)
+			restore_image(path, fd, sound, image);
 		for (int i = 0; i < WOUNDS; i++)
 			CHECK(pwrite(fd, image + wounds[i].at, 1, wounds[i].at) == 1);
 	}
@@ -130,6 +149,6 @@ int main(void)
 	uint64_t random = random_seed(1);
 
 	for (size_t i = 0; i < sizeof(varieties) / sizeof(*varieties); i++)
-		damage_variety(varieties[i], random_rounds(150), &random);
+		damage_variety(varieties[i], random_rounds(100), &random);
 	return 0;
 }

@@ -192,3 +192,24 @@ def test_a_difference_is_found(
     ):
         compare(before, after, match_inodes(before, after))
     assert caught.value.message
+
+
+def test_special_inodes_that_were_renumbered(tmp_path: Path) -> None:
+    """Project quota and orphan file have high numbers when tune2fs adds them to a full table."""
+    folder, image, shadow = tmp_path / "tree", tmp_path / "fs.img", tmp_path / "shadow.img"
+    folder.mkdir()
+    for number in range(500):
+        (folder / f"file{number}").write_text("x")
+    options = "-t ext4 -b 4096 -I 256 -N 600 -g 4096 -O quota -E quotatype=usrquota:grpquota"
+    run("mke2fs", "-q", "-F", *options.split(), "-d", str(folder), str(image), "96M")
+    for change in ("-Oproject", "-Qprjquota", "-Oorphan_file"):
+        run("tune2fs", change, str(image))
+    doomed = "".join(f"rm file{number}\n" for number in range(300))
+    run("debugfs", "-w", "-f", "/dev/stdin", str(image), stdin=doomed)
+    run("e2fsck", "-fy", str(image), ok=(0, 1))
+    make_shadow(image, shadow)
+    run("resize2fs", "-f", str(shadow), str(3 * 4096))
+    run("e2fsck", "-fn", str(shadow), ok=(4, 12))
+    renumbered, _ = prove(image, shadow)
+    assert renumbered > 50
+    run("e2fsck", "-fn", str(shadow))
