@@ -11,6 +11,8 @@
     ├── DeviceUnsupported       14   read-only, a partition, a kind we do not divide
     ├── TableDamaged            20
     ├── TableUnsupported        21
+    ├── RecordDamaged           22   an area record or a segment header
+    ├── RecordUnsupported       23   ... written by a newer blockrep
     ├── FilesystemUnsupported   30   its kind, a feature, a file that must not move
     ├── FilesystemNotClean      31   a journal to replay, orphans, not unmounted
     ├── FilesystemDamaged       32   e2fsck finds something
@@ -107,6 +109,15 @@ class TableDamaged(BlockrepError):
 
 class TableUnsupported(BlockrepError):
     exit_code = 21
+
+
+class RecordDamaged(BlockrepError):
+    exit_code = 22
+
+
+class RecordUnsupported(BlockrepError):
+    exit_code = 23
+    default_hint = "use the version of blockrep that wrote it, or a newer one"
 
 
 class FilesystemUnsupported(BlockrepError):

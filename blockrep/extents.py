@@ -1,7 +1,7 @@
 """Half-open extents and their algebra, as plain values.
 
-An extent is `start, length` in a unit that the caller's names say (blocks or bytes). A *normal* list
-is sorted, without empty, touching or overlapping items; every function here returns normal lists.
+An extent is `start, length` in a unit that the caller's names say (blocks or bytes). A *normal*
+list is sorted, without empty, touching or overlapping items; every function returns normal lists.
 """
 
 from __future__ import annotations
@@ -83,3 +83,13 @@ def total(extents: Iterable[Extent]) -> int:
 def scale(extents: Iterable[Extent], factor: int, offset: int = 0) -> list[Extent]:
     """Change the unit (blocks to bytes, say) and then shift."""
     return [Extent(start * factor + offset, length * factor) for start, length in extents]
+
+
+def round_up(value: int, unit: int) -> int:
+    """The smallest multiple of `unit` that is not below `value`."""
+    return -(-value // unit) * unit
+
+
+def round_down(value: int, unit: int) -> int:
+    """The largest multiple of `unit` that is not above `value`."""
+    return value // unit * unit

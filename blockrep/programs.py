@@ -1,4 +1,4 @@
-"""Run other people's programs: one helper, so that each call has a time limit and a clean locale."""
+"""Run other people's programs: one helper, with a time limit and a clean locale for each."""
 
 from __future__ import annotations
 
@@ -52,6 +52,8 @@ def run_program(
             text=True,
             errors="replace",
             check=False,
+            # Ctrl-C is for us to act on: it must not end a program in the middle of its work.
+            process_group=0,
         )
     except subprocess.TimeoutExpired as error:
         raise ProgramFailed(f"{arguments[0]} did not end within {timeout_s:.0f} s") from error

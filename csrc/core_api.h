@@ -41,6 +41,39 @@ int br_fs_open(const char *path, uint64_t offset_bytes, int writable, struct br_
 /* Writes back what changed (writable handles) and releases the handle even on failure. */
 int br_fs_close(struct br_fs *fs, struct br_err *err);
 
+/* ---- consolidation: everything below an end (free_runs, ext4_mapping, ext4_relocate, ext4_remap) ---- */
+
+struct br_consolidate_request {
+	uint64_t end_blk;
+	const struct br_extent *forbidden; /* blocks to be evacuated and never used */
+	size_t forbidden_count;
+	const uint32_t *pinned; /* inodes that stay where they are; in any order */
+	size_t pinned_count;
+	int join; /* also give fragmented regular files one run */
+};
+
+struct br_consolidate_stats {
+	uint64_t regular_files;
+	uint64_t fragmented_before; /* regular files in more than one run */
+	uint64_t fragmented_after;
+	uint64_t files_moved;  /* inodes of which at least one block moves */
+	uint64_t files_joined; /* of those, regular files that had nothing to evacuate */
+	uint64_t must_blk;     /* data blocks that could not stay */
+	uint64_t copied_blk;   /* data blocks that move */
+	uint64_t copied_runs;
+	uint64_t nodes_allocated;   /* tree nodes and indirect blocks at new places */
+	uint64_t attributes_moved;  /* extended attribute blocks */
+	uint64_t recounted_inodes;  /* inodes whose i_blocks changed: quota has to follow */
+	uint64_t free_blk;          /* usable free blocks below the end before and ... */
+	uint64_t free_after_blk;    /* ... after, not counting what was freed */
+};
+
+/* Map every block at or past end_blk, or forbidden, that an inode uses to a block below it that is
+ * free now. Works on a shadow: data is not copied, metadata content is. -ENOSPC when it does not
+ * fit (nothing changed), -EUCLEAN when the filesystem is damaged, -EBUSY when a pinned inode would
+ * have to move; after any failure but -ENOSPC the shadow is to be thrown away. */
+int br_consolidate(struct br_fs *fs, const struct br_consolidate_request *request,
+                   struct br_consolidate_stats *stats, struct br_err *err);
 /* ---- what is where in a filesystem (ext4_walk.c, ext4_space.c, ext4_map.c, ext4_names.c) ---- */
 
 struct br_geometry {
@@ -158,16 +191,16 @@ const char *br_names_text(const struct br_names *names, size_t *length);
  */
 
 /* Which inode became which. */
-struct br_pairs;
+struct br_inode_map;
 
-int br_match(struct br_fs *before, struct br_fs *after, struct br_pairs **out,
+int br_match(struct br_fs *before, struct br_fs *after, struct br_inode_map **out,
              struct br_err *err);
-void br_pairs_free(struct br_pairs *map);
-uint32_t br_pairs_renumbered(const struct br_pairs *map);
+void br_inode_map_free(struct br_inode_map *map);
+uint32_t br_inode_map_renumbered(const struct br_inode_map *map);
 
 /* Put right on `after` (writable) what resize2fs leaves wrong: times, numbers of special inodes,
  * checksums of the orphan file, the journal's backup in the superblock, free counts, quota usage. */
-int br_restore(struct br_fs *before, struct br_fs *after, const struct br_pairs *map,
+int br_restore(struct br_fs *before, struct br_fs *after, const struct br_inode_map *map,
                struct br_err *err);
 
 struct br_copy {
@@ -186,7 +219,7 @@ void br_copies_free(struct br_copies *list);
 
 /* Prove that every inode of `after` is one of `before` with the same fields and the same content, and
  * give the data blocks that must be copied for that, by source. */
-int br_compare(struct br_fs *before, struct br_fs *after, const struct br_pairs *map,
+int br_compare(struct br_fs *before, struct br_fs *after, const struct br_inode_map *map,
                struct br_copies *out, struct br_err *err);
 
 #endif

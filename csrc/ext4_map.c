@@ -5,7 +5,7 @@
 
 #include "error.h"
 #include "ext4_group.h"
-#include "ext4_runs.h"
+#include "ext4_tree.h"
 #include "extent.h"
 
 enum { MOST_CELLS = 1 << 20 };
@@ -104,7 +104,7 @@ static int add_run(void *context, const struct br_run *run)
 	return 0;
 }
 
-static int add_inode(struct build *build, struct br_runs *tree, const struct br_inode *inode,
+static int add_inode(struct build *build, struct br_tree *tree, const struct br_inode *inode,
                      struct br_err *err)
 {
 	struct br_map *map = build->map;
@@ -123,7 +123,7 @@ static int add_inode(struct build *build, struct br_runs *tree, const struct br_
 		.kind = (uint16_t)inode->kind,
 		.links = inode->core.i_links_count,
 	};
-	int result = br_runs_walk(tree, inode, add_run, build, err);
+	int result = br_tree_walk(tree, inode, add_run, build, err);
 	return result == -ENOMEM ? br_fail(err, ENOMEM, "out of memory for the map of the files")
 	                         : result;
 }
@@ -131,7 +131,7 @@ static int add_inode(struct build *build, struct br_runs *tree, const struct br_
 static int build_map(struct br_map *map, struct br_err *err)
 {
 	struct br_inode_reader reader = {0};
-	struct br_runs tree = {0};
+	struct br_tree tree = {0};
 	struct br_inode inode = {0};
 	struct br_extents fixed = {0};
 	struct build build = {.map = map, .fixed = &fixed};
@@ -140,14 +140,14 @@ static int build_map(struct br_map *map, struct br_err *err)
 	if (!result)
 		result = br_inode_reader_open(&reader, map->handle, err);
 	if (!result)
-		result = br_runs_open(&tree, map->handle, err);
+		result = br_tree_open(&tree, map->handle, err);
 	while (!result) {
 		result = br_inode_next(&reader, &inode, err);
 		if (result <= 0)
 			break;
 		result = add_inode(&build, &tree, &inode, err);
 	}
-	br_runs_close(&tree);
+	br_tree_close(&tree);
 	br_inode_reader_close(&reader);
 	br_extents_free(&fixed);
 	return result;

@@ -13,13 +13,13 @@
 struct side {
 	struct br_fs *handle;
 	struct br_inode_reader reader;
-	struct br_runs tree;
+	struct br_tree tree;
 	struct br_run_list runs;
 	uint8_t *block;
 };
 
 struct match {
-	struct br_pairs *map;
+	struct br_inode_map *map;
 	struct side before;
 	struct side after;
 	ext2_ino_t *queue; /* renumbered inodes whose directories are still to be walked */
@@ -29,7 +29,7 @@ struct match {
 	struct br_err *err;
 };
 
-ext2_ino_t br_pairs_new(const struct br_pairs *map, ext2_ino_t old)
+ext2_ino_t br_inode_map_new(const struct br_inode_map *map, ext2_ino_t old)
 {
 	if (old <= map->limit)
 		return old;
@@ -78,13 +78,13 @@ static int side_open(struct side *side, struct br_fs *handle, struct br_err *err
 	if (!side->block)
 		return br_fail(err, ENOMEM, "out of memory");
 	int result = br_inode_reader_open(&side->reader, handle, err);
-	return result ? result : br_runs_open(&side->tree, handle, err);
+	return result ? result : br_tree_open(&side->tree, handle, err);
 }
 
 static void side_close(struct side *side)
 {
 	br_run_list_free(&side->runs);
-	br_runs_close(&side->tree);
+	br_tree_close(&side->tree);
 	br_inode_reader_close(&side->reader);
 	free(side->block);
 }
@@ -97,23 +97,26 @@ static int is_used(struct br_fs *handle, ext2_ino_t ino)
 
 static int add_pair(struct match *match, ext2_ino_t old, ext2_ino_t new)
 {
-	struct br_pairs *map = match->map;
+	struct br_inode_map *map = match->map;
 	struct br_err *err = match->err;
 
 	if (old <= map->limit)
-		return old == new ? 0 : br_fail(err, EUCLEAN, "inode %u became %u for no reason", old,
-		                                new);
+		return old == new ? 0
+		                  : br_fail(err, EUCLEAN, "inode %u became %u for no reason", old,
+		                            new);
 	if (!is_used(match->before.handle, old))
 		return br_fail(err, EUCLEAN, "a name refers to inode %u, which is not in use", old);
 	ext2_ino_t *place = &map->new_of[old - map->limit - 1];
 	if (*place)
-		return *place == new ? 0 : br_fail(err, EUCLEAN, "inode %u became both %u and %u", old,
-		                                   *place, new);
+		return *place == new ? 0
+		                     : br_fail(err, EUCLEAN, "inode %u became both %u and %u", old,
+		                               *place, new);
 	if (!is_used(match->after.handle, new) || is_used(match->before.handle, new))
-		return br_fail(err, EUCLEAN, "inode %u became %u, which is not a new inode", old, new);
-	if (map->old_of[new])
-		return br_fail(err, EUCLEAN, "inodes %u and %u both became %u", map->old_of[new], old,
+		return br_fail(err, EUCLEAN, "inode %u became %u, which is not a new inode", old,
 		               new);
+	if (map->old_of[new])
+		return br_fail(err, EUCLEAN, "inodes %u and %u both became %u", map->old_of[new],
+		               old, new);
 	if (map->renumbered == match->wanted)
 		return br_fail(err, EUCLEAN, "more inodes were renumbered than had to be");
 	*place = new;
@@ -123,13 +126,13 @@ static int add_pair(struct match *match, ext2_ino_t old, ext2_ino_t new)
 	return 0;
 }
 
-static int match_entries(struct match *match, struct br_dir_part *before,
-                         struct br_dir_part *after)
+static int match_entries(struct match *match, struct br_dir_part *before, struct br_dir_part *after)
 {
 	struct br_dirent old, new;
 
 	if (before->length != after->length)
-		return br_fail(match->err, EUCLEAN, "directory %u changed its inline size", before->dir);
+		return br_fail(match->err, EUCLEAN, "directory %u changed its inline size",
+		               before->dir);
 	for (;;) {
 		int result = br_dirent_next(before, &old, match->err);
 		if (result < 0)
@@ -152,8 +155,7 @@ static int match_entries(struct match *match, struct br_dir_part *before,
 	}
 }
 
-static int match_inline(struct match *match, const struct br_inode *old,
-                        const struct br_inode *new)
+static int match_inline(struct match *match, const struct br_inode *old, const struct br_inode *new)
 {
 	struct br_dir_part before[2], after[2];
 
@@ -172,7 +174,8 @@ static int match_block(struct match *match, const struct br_inode *old, uint64_t
 	int result = br_read_blk(match->before.handle, before_blk, match->before.block, match->err);
 
 	if (!result)
-		result = br_read_blk(match->after.handle, after_blk, match->after.block, match->err);
+		result =
+			br_read_blk(match->after.handle, after_blk, match->after.block, match->err);
 	return result ? result : match_entries(match, &before, &after);
 }
 
@@ -188,15 +191,16 @@ static int match_directory(struct match *match, const struct br_inode *old, ext2
 		return br_fail(match->err, EUCLEAN, "directory %u became something else", old->ino);
 	if (!old->mapped)
 		return match_inline(match, old, &new);
-	result = br_runs_collect(&match->before.tree, old, &match->before.runs, match->err);
+	result = br_tree_collect(&match->before.tree, old, &match->before.runs, match->err);
 	if (!result)
-		result = br_runs_collect(&match->after.tree, &new, &match->after.runs, match->err);
+		result = br_tree_collect(&match->after.tree, &new, &match->after.runs, match->err);
 	if (result)
 		return result;
 	struct br_run_pair pair = {.before = &match->before.runs, .after = &match->after.runs};
 	while ((result = br_run_pair_next(&pair, &stretch)) > 0) {
 		for (uint64_t i = 0; i < stretch.length; i++) {
-			result = match_block(match, old, stretch.before_blk + i, stretch.after_blk + i);
+			result = match_block(match, old, stretch.before_blk + i,
+			                     stretch.after_blk + i);
 			if (result)
 				return result;
 		}
@@ -214,7 +218,7 @@ static int drain(struct match *match)
 		ext2_ino_t ino = match->queue[match->taken++];
 		result = br_inode_read(&match->before.reader, ino, &old, match->err);
 		if (!result && old.kind == BR_KIND_DIRECTORY)
-			result = match_directory(match, &old, br_pairs_new(match->map, ino));
+			result = match_directory(match, &old, br_inode_map_new(match->map, ino));
 	}
 	return result;
 }
@@ -265,7 +269,7 @@ static int match_values(struct match *match, ext2_ino_t ino, struct br_xattrs be
 
 static int match_xattrs(struct match *match, const struct br_inode *old)
 {
-	ext2_ino_t new_ino = br_pairs_new(match->map, old->ino);
+	ext2_ino_t new_ino = br_inode_map_new(match->map, old->ino);
 	struct br_inode new;
 	size_t size = match->before.handle->fs->blocksize;
 
@@ -314,7 +318,7 @@ static int read_marks(struct side *side, const struct br_inode *inode, uint8_t m
 
 	memset(marks, 0, 16);
 	side->tree.budget = ext2fs_blocks_count(side->handle->fs->super); /* seen before, maybe */
-	int result = br_runs_collect(&side->tree, inode, &side->runs, err);
+	int result = br_tree_collect(&side->tree, inode, &side->runs, err);
 	if (result || !side->runs.count)
 		return result;
 	result = br_read_blk(side->handle, side->runs.items[0].pblk, side->block, err);
@@ -331,7 +335,7 @@ static int match_special(struct match *match, ext2_ino_t ino)
 	struct br_inode old, new = {0};
 	uint8_t before[16], after[16];
 
-	if (ino <= match->map->limit || br_pairs_new(match->map, ino))
+	if (ino <= match->map->limit || br_inode_map_new(match->map, ino))
 		return 0;
 	int result = br_inode_read(&match->before.reader, ino, &old, match->err);
 	if (!result)
@@ -376,8 +380,8 @@ static int count_bits(struct br_fs *handle, ext2_ino_t from, uint32_t *out, stru
 
 	*out = 0;
 	while (ino <= last && ino >= from) {
-		errcode_t code = ext2fs_find_first_set_inode_bitmap2(handle->fs->inode_map, ino, last,
-		                                                     &ino);
+		errcode_t code =
+			ext2fs_find_first_set_inode_bitmap2(handle->fs->inode_map, ino, last, &ino);
 		if (code == ENOENT)
 			return 0;
 		if (code)
@@ -401,10 +405,11 @@ static int check_bijection(struct match *match)
 	if (result)
 		return result;
 	if (before_count != after_count)
-		return br_fail(match->err, EUCLEAN, "%u inodes became %u", before_count, after_count);
+		return br_fail(match->err, EUCLEAN, "%u inodes became %u", before_count,
+		               after_count);
 	for (ext2_ino_t ino = 0; ino < last;) {
-		errcode_t code = ext2fs_find_first_set_inode_bitmap2(after->inode_map, ino + 1, last,
-		                                                     &ino);
+		errcode_t code =
+			ext2fs_find_first_set_inode_bitmap2(after->inode_map, ino + 1, last, &ino);
 		if (code == ENOENT)
 			return 0;
 		if (code)
@@ -417,7 +422,7 @@ static int check_bijection(struct match *match)
 
 static int allocate(struct match *match)
 {
-	struct br_pairs *map = match->map;
+	struct br_inode_map *map = match->map;
 	ext2_ino_t new_count = match->after.handle->fs->super->s_inodes_count;
 	size_t past = map->old_count > map->limit ? map->old_count - map->limit : 0;
 
@@ -443,16 +448,17 @@ static int match_all(struct match *match)
 	if (!result)
 		result = match_specials(match);
 	if (!result && !is_done(match))
-		result = br_fail(match->err, EUCLEAN, "%u of %u renumbered inodes were not found again",
+		result = br_fail(match->err, EUCLEAN,
+		                 "%u of %u renumbered inodes were not found again",
 		                 match->wanted - match->map->renumbered, match->wanted);
 	return result ? result : check_bijection(match);
 }
 
-int br_match(struct br_fs *before, struct br_fs *after, struct br_pairs **out,
+int br_match(struct br_fs *before, struct br_fs *after, struct br_inode_map **out,
              struct br_err *err)
 {
 	struct match match = {.err = err};
-	struct br_pairs *map = calloc(1, sizeof(*map));
+	struct br_inode_map *map = calloc(1, sizeof(*map));
 	int result;
 
 	if (!map)
@@ -473,14 +479,14 @@ int br_match(struct br_fs *before, struct br_fs *after, struct br_pairs **out,
 	side_close(&match.before);
 	free(match.queue);
 	if (result) {
-		br_pairs_free(map);
+		br_inode_map_free(map);
 		return result;
 	}
 	*out = map;
 	return 0;
 }
 
-void br_pairs_free(struct br_pairs *map)
+void br_inode_map_free(struct br_inode_map *map)
 {
 	if (!map)
 		return;
@@ -489,7 +495,7 @@ void br_pairs_free(struct br_pairs *map)
 	free(map);
 }
 
-uint32_t br_pairs_renumbered(const struct br_pairs *map)
+uint32_t br_inode_map_renumbered(const struct br_inode_map *map)
 {
 	return map->renumbered;
 }

@@ -2,11 +2,11 @@
 #ifndef BR_EXT4_MATCH_H
 #define BR_EXT4_MATCH_H
 
-#include "ext4_runs.h"
+#include "ext4_tree.h"
 
 /* Inodes up to `limit` keep their numbers; tables say where the others went. The tables are as long
  * as the ranges they cover, but only touched pages of them cost memory. */
-struct br_pairs {
+struct br_inode_map {
 	ext2_ino_t limit;
 	ext2_ino_t old_count;
 	ext2_ino_t *new_of; /* of limit + 1 + index; 0: not in use */
@@ -15,7 +15,7 @@ struct br_pairs {
 };
 
 /* The new number, or 0 for what is not in use or out of range. */
-ext2_ino_t br_pairs_new(const struct br_pairs *map, ext2_ino_t old);
+ext2_ino_t br_inode_map_new(const struct br_inode_map *map, ext2_ino_t old);
 
 /* Two sets of data runs in step: the next stretch that is one run in both. */
 struct br_run_pair {

@@ -50,14 +50,14 @@ static int add_name(void *context, const struct br_dirent *entry)
 static int read_directories(struct br_fs *handle, struct br_names *names, struct br_err *err)
 {
 	struct br_inode_reader reader = {0};
-	struct br_runs tree = {0};
+	struct br_tree tree = {0};
 	struct br_inode inode = {0};
 	struct br_run_list runs = {0};
 	uint8_t *buffer = malloc(handle->fs->blocksize);
 	int result = buffer ? br_inode_reader_open(&reader, handle, err) : -ENOMEM;
 
 	if (!result)
-		result = br_runs_open(&tree, handle, err);
+		result = br_tree_open(&tree, handle, err);
 	while (!result) {
 		result = br_inode_next(&reader, &inode, err);
 		if (result <= 0)
@@ -68,7 +68,7 @@ static int read_directories(struct br_fs *handle, struct br_names *names, struct
 			result = br_dir_walk(&tree, &inode, &runs, buffer, add_name, names, err);
 	}
 	br_run_list_free(&runs);
-	br_runs_close(&tree);
+	br_tree_close(&tree);
 	br_inode_reader_close(&reader);
 	free(buffer);
 	return result == -ENOMEM ? br_fail(err, ENOMEM, "out of memory for the names") : result;

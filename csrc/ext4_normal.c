@@ -26,11 +26,10 @@ static int map_number(const struct br_normal *normal, uint8_t *place)
 	if (!ino)
 		return 0;
 	if (normal->map) {
-		br_store32(place, br_pairs_new(normal->map, ino));
+		br_store32(place, br_inode_map_new(normal->map, ino));
 		return 0;
 	}
-	if (ino <= fs->super->s_inodes_count &&
-	    ext2fs_fast_test_inode_bitmap2(fs->inode_map, ino))
+	if (ino <= fs->super->s_inodes_count && ext2fs_fast_test_inode_bitmap2(fs->inode_map, ino))
 		return 0;
 	return br_fail(normal->err, EUCLEAN, "inode %u is named but not in use", ino);
 }
@@ -73,8 +72,8 @@ static int map_inline_directory(const struct br_normal *normal, const struct br_
 	return result;
 }
 
-#define CLEAR(field) \
-	memset(copy + offsetof(struct ext2_inode_large, field), 0, \
+#define CLEAR(field)                                                                               \
+	memset(copy + offsetof(struct ext2_inode_large, field), 0,                                 \
 	       sizeof(((struct ext2_inode_large *)0)->field))
 
 int br_normal_inode(const struct br_normal *normal, const struct br_inode *inode, uint8_t *copy)
@@ -164,7 +163,7 @@ void br_normal_quota_block(const struct br_normal *normal, uint64_t lblk, uint8_
 
 static ext2_ino_t map_special(const struct br_normal *normal, ext2_ino_t ino)
 {
-	return normal->map ? br_pairs_new(normal->map, ino) : ino;
+	return normal->map ? br_inode_map_new(normal->map, ino) : ino;
 }
 
 /* What may differ between a filesystem and the same one in another size. */

@@ -9,7 +9,7 @@
  * -EUCLEAN where one is not in use. */
 struct br_normal {
 	struct br_fs *handle;
-	const struct br_pairs *map;
+	const struct br_inode_map *map;
 	struct br_err *err;
 };
 

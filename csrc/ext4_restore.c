@@ -10,7 +10,7 @@
 struct restore {
 	struct br_fs *before;
 	struct br_fs *after;
-	const struct br_pairs *map;
+	const struct br_inode_map *map;
 	struct br_inode_reader old_reader;
 	struct br_inode_reader new_reader;
 	struct br_quota_changes quota;
@@ -18,9 +18,9 @@ struct restore {
 	struct br_err *err;
 };
 
-#define KEEP(field) \
-	memcpy(wanted + offsetof(struct ext2_inode_large, field), \
-	       after + offsetof(struct ext2_inode_large, field), \
+#define KEEP(field)                                                                                \
+	memcpy(wanted + offsetof(struct ext2_inode_large, field),                                  \
+	       after + offsetof(struct ext2_inode_large, field),                                   \
 	       sizeof(((struct ext2_inode_large *)0)->field))
 
 /* Everything of `before` but where things lie, and the xattrs, which may name renumbered inodes. */
@@ -47,7 +47,7 @@ static void build_inode(uint8_t *wanted, const struct br_inode *before, const ui
 static int restore_inode(struct restore *restore, const struct br_inode *old)
 {
 	struct br_inode new;
-	ext2_ino_t ino = br_pairs_new(restore->map, old->ino);
+	ext2_ino_t ino = br_inode_map_new(restore->map, old->ino);
 
 	if (old->kind == BR_KIND_RESIZE) /* made anew for the new size */
 		return 0;
@@ -95,13 +95,13 @@ static void restore_super(struct restore *restore)
 {
 	const struct ext2_super_block *old = restore->before->fs->super;
 	struct ext2_super_block *new = restore->after->fs->super;
-	const struct br_pairs *map = restore->map;
+	const struct br_inode_map *map = restore->map;
 
-	new->s_usr_quota_inum = br_pairs_new(map, old->s_usr_quota_inum);
-	new->s_grp_quota_inum = br_pairs_new(map, old->s_grp_quota_inum);
-	new->s_prj_quota_inum = br_pairs_new(map, old->s_prj_quota_inum);
-	new->s_orphan_file_inum = br_pairs_new(map, old->s_orphan_file_inum);
-	new->s_lpf_ino = br_pairs_new(map, old->s_lpf_ino);
+	new->s_usr_quota_inum = br_inode_map_new(map, old->s_usr_quota_inum);
+	new->s_grp_quota_inum = br_inode_map_new(map, old->s_grp_quota_inum);
+	new->s_prj_quota_inum = br_inode_map_new(map, old->s_prj_quota_inum);
+	new->s_orphan_file_inum = br_inode_map_new(map, old->s_orphan_file_inum);
+	new->s_lpf_ino = br_inode_map_new(map, old->s_lpf_ino);
 	new->s_raid_stride = old->s_raid_stride;
 	ext2fs_mark_super_dirty(restore->after->fs);
 }
@@ -152,7 +152,8 @@ static int seal_runs(struct br_fs *handle, const struct br_inode *inode,
 
 	for (size_t i = 0; i < runs->count && !result; i++)
 		for (uint64_t blk = 0; blk < runs->items[i].length && !result; blk++)
-			result = seal_orphan_block(handle, inode, runs->items[i].pblk + blk, buffer, err);
+			result = seal_orphan_block(handle, inode, runs->items[i].pblk + blk, buffer,
+			                           err);
 	free(buffer);
 	return result;
 }
@@ -163,7 +164,7 @@ static int restore_orphan_file(struct restore *restore)
 	struct br_fs *handle = restore->after;
 	struct ext2_super_block *super = handle->fs->super;
 	struct br_inode_reader reader = {0};
-	struct br_runs tree = {0};
+	struct br_tree tree = {0};
 	struct br_run_list runs = {0};
 	struct br_inode inode;
 
@@ -171,15 +172,15 @@ static int restore_orphan_file(struct restore *restore)
 		return 0;
 	int result = br_inode_reader_open(&reader, handle, restore->err);
 	if (!result)
-		result = br_runs_open(&tree, handle, restore->err);
+		result = br_tree_open(&tree, handle, restore->err);
 	if (!result)
 		result = br_inode_read(&reader, super->s_orphan_file_inum, &inode, restore->err);
 	if (!result)
-		result = br_runs_collect(&tree, &inode, &runs, restore->err);
+		result = br_tree_collect(&tree, &inode, &runs, restore->err);
 	if (!result)
 		result = seal_runs(handle, &inode, &runs, restore->err);
 	br_run_list_free(&runs);
-	br_runs_close(&tree);
+	br_tree_close(&tree);
 	br_inode_reader_close(&reader);
 	return result;
 }
@@ -192,11 +193,13 @@ static int count_free(ext2_filsys fs, uint64_t start, uint64_t end, uint64_t *ou
 
 	*out = 0;
 	while (stop < end) {
-		errcode_t code = ext2fs_find_first_zero_block_bitmap2(fs->block_map, stop, end - 1, &at);
+		errcode_t code =
+			ext2fs_find_first_zero_block_bitmap2(fs->block_map, stop, end - 1, &at);
 		if (code == ENOENT)
 			return 0;
 		if (!code)
-			code = ext2fs_find_first_set_block_bitmap2(fs->block_map, at, end - 1, &stop);
+			code = ext2fs_find_first_set_block_bitmap2(fs->block_map, at, end - 1,
+			                                           &stop);
 		if (code == ENOENT)
 			stop = end;
 		else if (code)
@@ -230,7 +233,7 @@ static int restore_counts(struct restore *restore)
 	return 0;
 }
 
-int br_restore(struct br_fs *before, struct br_fs *after, const struct br_pairs *map,
+int br_restore(struct br_fs *before, struct br_fs *after, const struct br_inode_map *map,
                struct br_err *err)
 {
 	struct restore restore = {.before = before, .after = after, .map = map, .err = err};

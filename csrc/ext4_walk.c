@@ -3,7 +3,7 @@
 
 #include "error.h"
 #include "ext4_group.h"
-#include "ext4_runs.h"
+#include "ext4_tree.h"
 #include "extent.h"
 
 struct gather {
@@ -40,7 +40,7 @@ static int gather_run(void *context, const struct br_run *run)
 	return result ? br_fail(gather->err, -result, "out of memory for the metadata map") : 0;
 }
 
-static int gather_inode(struct br_runs *tree, const struct br_inode *inode, struct gather *gather)
+static int gather_inode(struct br_tree *tree, const struct br_inode *inode, struct gather *gather)
 {
 	uint64_t acl = br_inode_acl_blk(tree->handle, inode);
 	int result = 0;
@@ -51,25 +51,25 @@ static int gather_inode(struct br_runs *tree, const struct br_inode *inode, stru
 		if (!result && br_extents_add(gather->list, acl, 1))
 			result = br_fail(gather->err, ENOMEM, "out of memory for the metadata map");
 	}
-	return result ? result : br_runs_walk(tree, inode, gather_run, gather, gather->err);
+	return result ? result : br_tree_walk(tree, inode, gather_run, gather, gather->err);
 }
 
 static int gather_all(struct br_fs *handle, struct gather *gather)
 {
 	struct br_inode_reader reader = {0};
 	struct br_inode inode = {0};
-	struct br_runs tree = {0};
+	struct br_tree tree = {0};
 	int result = br_inode_reader_open(&reader, handle, gather->err);
 
 	if (!result)
-		result = br_runs_open(&tree, handle, gather->err);
+		result = br_tree_open(&tree, handle, gather->err);
 	while (!result) {
 		result = br_inode_next(&reader, &inode, gather->err);
 		if (result <= 0)
 			break;
 		result = gather_inode(&tree, &inode, gather);
 	}
-	br_runs_close(&tree);
+	br_tree_close(&tree);
 	br_inode_reader_close(&reader);
 	return result;
 }

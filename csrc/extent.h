@@ -4,7 +4,8 @@
 
 #include "core_api.h"
 
-/* Append [start, start + length); joins it to the last item where they touch. -ENOMEM, -EOVERFLOW. */
+/* Append [start, start + length); joins it to the last item where they touch.
+ * -ENOMEM, -EOVERFLOW. */
 int br_extents_add(struct br_extents *list, uint64_t start, uint64_t length);
 
 /* Sort by start and join what touches or overlaps. */

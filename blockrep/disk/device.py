@@ -27,6 +27,7 @@ from blockrep.errors import (
     DeviceUnsupported,
     PermissionMissing,
 )
+from blockrep.extents import round_up
 
 BLKGETSIZE64 = 0x80081272
 BLKSSZGET = 0x1268
@@ -35,17 +36,20 @@ BLKFLSBUF = 0x1261
 F_OFD_SETLK = 37
 
 DIRECT_ALIGN_BYTES = 4096
+SMALL_SECTOR_BYTES = 512
+LARGE_SECTOR_BYTES = 4096
+GPT_SIGNATURE = b"EFI PART"
 CHUNK_BYTES = 8 << 20
 
 
 class Device:
     """A block device or a disk image file.
 
-    `sector_bytes` is the logical sector size; a file has 512 unless the caller says otherwise.
+    `sector_bytes` is the logical sector size; a file has 512, or what its GPT was made for.
     Errors are `DeviceIO` with the offset; a failed write leaves its range undefined.
     """
 
-    def __init__(self, path: Path, *, writable: bool = False, sector_bytes: int = 512) -> None:
+    def __init__(self, path: Path, *, writable: bool = False) -> None:
         """Open `path`; writable opens hold it against every other user of the device.
 
         A block device is held with O_EXCL (no mount, swap, md, dm or second blockrep), a file with
@@ -53,7 +57,11 @@ class Device:
         """
         self.path = path
         self.writable = writable
-        self._fd = _open(path, writable)
+        self._bounce = mmap.mmap(-1, CHUNK_BYTES)
+        self._open()
+
+    def _open(self) -> None:
+        self._fd = _open(self.path, self.writable)
         self._direct_fd = -1
         try:
             status = os.fstat(self._fd)
@@ -61,15 +69,14 @@ class Device:
             if self.is_block:
                 self.size_bytes = _ioctl_u64(self._fd, BLKGETSIZE64)
                 self.sector_bytes = _ioctl_int(self._fd, BLKSSZGET)
-                if writable and _ioctl_int(self._fd, BLKROGET):
-                    raise DeviceUnsupported(f"{path} is read-only")
+                if self.writable and _ioctl_int(self._fd, BLKROGET):
+                    raise DeviceUnsupported(f"{self.path} is read-only")
             else:
                 self.size_bytes = status.st_size
-                self.sector_bytes = sector_bytes
-                if writable:
-                    _lock_file(self._fd, path)
-            self._direct_fd = _open_direct(path, writable, self.is_block)
-            self._bounce = mmap.mmap(-1, CHUNK_BYTES)
+                self.sector_bytes = _image_sector_bytes(self._fd)
+                if self.writable:
+                    _lock_file(self._fd, self.path)
+            self._direct_fd = _open_direct(self.path, self.writable, self.is_block)
         except BaseException:
             self.close()
             raise
@@ -96,57 +103,62 @@ class Device:
     def read(self, offset_bytes: int, length_bytes: int) -> bytes:
         """Exactly `length_bytes` from any offset; `DeviceIO` past the end or on an error."""
         self._check_range(offset_bytes, length_bytes)
-        parts = [bytes(view) for view in self._read_chunks(offset_bytes, length_bytes)]
+        parts = []
+        at, end = offset_bytes, offset_bytes + length_bytes
+        with memoryview(self._bounce) as bounce:
+            while at < end:
+                base = at - at % DIRECT_ALIGN_BYTES
+                span = min(CHUNK_BYTES, round_up(end, DIRECT_ALIGN_BYTES) - base)
+                span = min(span, self.size_bytes - base)
+                self._read_full(base, bounce[:span])
+                take = min(end, base + span) - at
+                parts.append(bytes(bounce[at - base : at - base + take]))
+                at += take
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _read_chunks(self, offset_bytes: int, length_bytes: int) -> Iterator[memoryview]:
-        at, end = offset_bytes, offset_bytes + length_bytes
-        while at < end:
-            base = at - at % DIRECT_ALIGN_BYTES
-            span = min(CHUNK_BYTES, _round_up(end, DIRECT_ALIGN_BYTES) - base)
-            span = min(span, self.size_bytes - base)
-            self._read_full(base, span)
-            take = min(end, base + span) - at
-            yield memoryview(self._bounce)[at - base : at - base + take]
-            at += take
+    def read_into(self, offset_bytes: int, view: memoryview) -> None:
+        """Fill `view`, a part of a `new_buffer`, from whole sectors; errors as in `read`."""
+        self._check_range(offset_bytes, len(view))
+        self._read_full(offset_bytes, view)
 
-    def _read_full(self, base: int, span: int) -> None:
-        """Read into the bounce buffer; `base` is aligned, `span` may end at the device's end."""
+    def _read_full(self, base: int, view: memoryview) -> None:
         done = 0
-        while done < span:
-            fd = self._fd_for(base + done, span - done)
-            with memoryview(self._bounce) as whole, whole[done:span] as view:
-                try:
-                    got = os.preadv(fd, [view], base + done)
-                except OSError as error:
-                    raise self._io_error("read", base + done, error) from error
+        while done < len(view):
+            fd = self._fd_for(base + done, len(view) - done)
+            try:
+                got = os.preadv(fd, [view[done:]], base + done)
+            except OSError as error:
+                raise self._io_error("read", base + done, error) from error
             if got == 0:
                 raise DeviceIO(f"{self.path} ends at byte {base + done}, before its stated size")
             done += got
 
     def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
-        """Write whole sectors. Not durable before `flush`."""
+        """Write whole sectors. Not durable before `flush`.
+
+        A writable memoryview is a part of a `new_buffer` and goes out without a copy.
+        """
         length = len(data)
         self._check_range(offset_bytes, length)
         if offset_bytes % self.sector_bytes or length % self.sector_bytes:
             raise ValueError("a write must cover whole sectors")
-        at = 0
-        source = memoryview(data)
-        while at < length:
-            span = min(CHUNK_BYTES, length - at)
-            self._bounce[:span] = source[at : at + span]
-            self._write_full(offset_bytes + at, span)
-            at += span
+        with memoryview(data) as source, memoryview(self._bounce) as bounce:
+            if not source.readonly:
+                self._write_full(offset_bytes, source)
+                return
+            for at in range(0, length, CHUNK_BYTES):
+                span = min(CHUNK_BYTES, length - at)
+                bounce[:span] = source[at : at + span]
+                self._write_full(offset_bytes + at, bounce[:span])
 
-    def _write_full(self, base: int, span: int) -> None:
+    def _write_full(self, base: int, view: memoryview) -> None:
         done = 0
-        while done < span:
-            fd = self._fd_for(base + done, span - done)
-            with memoryview(self._bounce) as whole, whole[done:span] as view:
-                try:
-                    done += os.pwritev(fd, [view], base + done)
-                except OSError as error:
-                    raise self._io_error("write", base + done, error) from error
+        while done < len(view):
+            fd = self._fd_for(base + done, len(view) - done)
+            try:
+                done += os.pwritev(fd, [view[done:]], base + done)
+            except OSError as error:
+                raise self._io_error("write", base + done, error) from error
 
     def flush(self) -> None:
         """A barrier: everything written before is on the medium when it returns.
@@ -158,6 +170,15 @@ class Device:
         except OSError as error:
             raise self._io_error("flush", 0, error) from error
 
+    @contextlib.contextmanager
+    def released(self) -> Iterator[None]:
+        """Let another program hold the device meanwhile; `DeviceBusy` if it does not let go."""
+        self.close()
+        try:
+            yield
+        finally:
+            self._open()
+
     def drop_caches(self) -> None:
         """Make buffered readers of the whole device see the medium (block devices only)."""
         if self.is_block:
@@ -165,7 +186,9 @@ class Device:
                 fcntl.ioctl(self._fd, BLKFLSBUF, 0)
 
     def _fd_for(self, offset_bytes: int, length_bytes: int) -> int:
-        aligned = not (offset_bytes % self.sector_bytes or length_bytes % self.sector_bytes)
+        # For a file it is the disk below it that decides, whose sectors may be larger.
+        unit = self.sector_bytes if self.is_block else DIRECT_ALIGN_BYTES
+        aligned = not (offset_bytes % unit or length_bytes % unit)
         return self._direct_fd if aligned and self._direct_fd >= 0 else self._fd
 
     def _check_range(self, offset_bytes: int, length_bytes: int) -> None:
@@ -181,8 +204,9 @@ class Device:
         )
 
 
-def _round_up(value: int, unit: int) -> int:
-    return -(-value // unit) * unit
+def new_buffer(size_bytes: int) -> memoryview:
+    """Page-aligned memory, fit for direct I/O."""
+    return memoryview(mmap.mmap(-1, size_bytes))
 
 
 def _open(path: Path, writable: bool) -> int:
@@ -221,8 +245,15 @@ def _open_direct(path: Path, writable: bool, is_block: bool) -> int:
         return -1
 
 
+def _image_sector_bytes(fd: int) -> int:
+    """The header of a GPT lies in sector 1: where it is tells how large sectors are."""
+    large = os.pread(fd, len(GPT_SIGNATURE), LARGE_SECTOR_BYTES) == GPT_SIGNATURE
+    small = os.pread(fd, len(GPT_SIGNATURE), SMALL_SECTOR_BYTES) == GPT_SIGNATURE
+    return LARGE_SECTOR_BYTES if large and not small else SMALL_SECTOR_BYTES
+
+
 def _lock_file(fd: int, path: Path) -> None:
-    """An OFD write lock over the whole file: no second blockrep, and it ends with the descriptor."""
+    """An OFD write lock over the whole file; it ends with the descriptor."""
     lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     try:
         fcntl.fcntl(fd, F_OFD_SETLK, lock)

@@ -57,7 +57,7 @@ static void read_all(struct br_fs *fs)
 
 static void compare_with(struct br_fs *before, struct br_fs *after)
 {
-	struct br_pairs *map = NULL;
+	struct br_inode_map *map = NULL;
 	struct br_copies copies = {0};
 	struct br_err err;
 
@@ -65,7 +65,7 @@ static void compare_with(struct br_fs *before, struct br_fs *after)
 		return;
 	if (!br_compare(before, after, map, &copies, &err))
 		br_copies_free(&copies);
-	br_pairs_free(map);
+	br_inode_map_free(map);
 }
 
 static void try_image(const char *path, struct br_fs *sound)
@@ -87,13 +87,13 @@ static void try_image(const char *path, struct br_fs *sound)
 static void restore_image(const char *path, int fd, struct br_fs *sound, const uint8_t *image)
 {
 	struct br_fs *fs = NULL;
-	struct br_pairs *pairs = NULL;
+	struct br_inode_map *pairs = NULL;
 	struct br_err err;
 
 	if (!br_fs_open(path, 0, 1, &fs, &err)) {
 		if (!br_match(sound, fs, &pairs, &err))
 			(void)br_restore(sound, fs, pairs, &err);
-		br_pairs_free(pairs);
+		br_inode_map_free(pairs);
 		(void)br_fs_close(fs, &err);
 	}
 	CHECK(pwrite(fd, image, IMAGE_BYTES, 0) == IMAGE_BYTES);

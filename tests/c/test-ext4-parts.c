@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "check.h"
 #include "bytes.h"
+#include "check.h"
 #include "ext4_dirent.h"
 #include "ext4_quota.h"
 #include "ext4_xattr.h"

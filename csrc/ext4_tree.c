@@ -1,4 +1,4 @@
-#include "ext4_runs.h"
+#include "ext4_tree.h"
 
 #include <errno.h>
 #include <ext2fs/ext3_extents.h>
@@ -25,25 +25,25 @@ struct level {
 };
 
 struct walk {
-	struct br_runs *tree;
+	struct br_tree *tree;
 	const struct br_inode *inode;
 	br_run_fn fn;
 	void *context;
 	struct br_err *err;
 };
 
-int br_runs_open(struct br_runs *tree, struct br_fs *handle, struct br_err *err)
+int br_tree_open(struct br_tree *tree, struct br_fs *handle, struct br_err *err)
 {
-	*tree = (struct br_runs){.handle = handle};
+	*tree = (struct br_tree){.handle = handle};
 	tree->budget = ext2fs_blocks_count(handle->fs->super);
-	tree->buffers = calloc(BR_RUNS_LEVELS, handle->fs->blocksize);
+	tree->buffers = calloc(BR_TREE_LEVELS, handle->fs->blocksize);
 	return tree->buffers ? 0 : br_fail(err, ENOMEM, "out of memory");
 }
 
-void br_runs_close(struct br_runs *tree)
+void br_tree_close(struct br_tree *tree)
 {
 	free(tree->buffers);
-	*tree = (struct br_runs){0};
+	*tree = (struct br_tree){0};
 }
 
 static int damaged(const struct walk *walk, const char *what)
@@ -53,12 +53,12 @@ static int damaged(const struct walk *walk, const char *what)
 
 static int emit(const struct walk *walk, const struct br_run *run)
 {
-	struct br_runs *tree = walk->tree;
+	struct br_tree *tree = walk->tree;
 	int result = br_check_blk(tree->handle, run->pblk, walk->inode->ino, walk->err);
 
 	if (!result)
-		result = br_check_blk(tree->handle, run->pblk + run->length - 1,
-		                      walk->inode->ino, walk->err);
+		result = br_check_blk(tree->handle, run->pblk + run->length - 1, walk->inode->ino,
+		                      walk->err);
 	if (result)
 		return result;
 	if (run->length > tree->budget)
@@ -69,7 +69,7 @@ static int emit(const struct walk *walk, const struct br_run *run)
 
 static int read_node(const struct walk *walk, uint64_t pblk, unsigned int slot, uint8_t **out)
 {
-	struct br_runs *tree = walk->tree;
+	struct br_tree *tree = walk->tree;
 	struct br_run run = {.pblk = pblk, .length = 1, .node = 1};
 	int result = emit(walk, &run);
 
@@ -210,7 +210,8 @@ static int walk_indirect(struct joiner *joiner, uint64_t root, unsigned int dept
 		result = read_node(walk, root, 0, &buffer);
 	if (result)
 		return result;
-	stack[0] = (struct level){.node = buffer, .count = per_blk, .depth = depth - 1, .low = lblk};
+	stack[0] =
+		(struct level){.node = buffer, .count = per_blk, .depth = depth - 1, .low = lblk};
 	for (;;) {
 		struct level *level = &stack[top];
 		if (level->next == level->count) {
@@ -232,8 +233,10 @@ static int walk_indirect(struct joiner *joiner, uint64_t root, unsigned int dept
 			result = flush_run(joiner);
 			if (!result)
 				result = read_node(walk, pblk, top + 1, &buffer);
-			stack[top + 1] = (struct level){.node = buffer, .count = per_blk,
-			                                .depth = level->depth - 1, .low = at};
+			stack[top + 1] = (struct level){.node = buffer,
+			                                .count = per_blk,
+			                                .depth = level->depth - 1,
+			                                .low = at};
 			top++;
 		}
 		if (result)
@@ -263,7 +266,7 @@ static int walk_blocks(const struct walk *walk)
 	return result ? result : flush_run(&joiner);
 }
 
-int br_runs_walk(struct br_runs *tree, const struct br_inode *inode, br_run_fn fn, void *context,
+int br_tree_walk(struct br_tree *tree, const struct br_inode *inode, br_run_fn fn, void *context,
                  struct br_err *err)
 {
 	struct walk walk = {tree, inode, fn, context, err};
@@ -303,11 +306,11 @@ static int collect_run(void *context, const struct br_run *run)
 	return 0;
 }
 
-int br_runs_collect(struct br_runs *tree, const struct br_inode *inode, struct br_run_list *list,
+int br_tree_collect(struct br_tree *tree, const struct br_inode *inode, struct br_run_list *list,
                     struct br_err *err)
 {
 	list->count = 0;
-	int result = br_runs_walk(tree, inode, collect_run, list, err);
+	int result = br_tree_walk(tree, inode, collect_run, list, err);
 	return result == -ENOMEM ? br_fail(err, ENOMEM, "out of memory for the runs of a file")
 	                         : result;
 }

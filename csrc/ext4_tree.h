@@ -1,37 +1,37 @@
 /* The mapping of an inode, walked with a bounded stack: extent trees and indirect blocks alike.
  *
- * A damaged tree ends in -EUCLEAN; it cannot make the walk loop, recurse or run long, because levels
- * only go down and the blocks met are counted against the size of the filesystem.
+ * A damaged tree ends in -EUCLEAN; it cannot make the walk loop, recurse or run long, because
+ * levels only go down and the blocks met are counted against the size of the filesystem.
  */
-#ifndef BR_EXT4_RUNS_H
-#define BR_EXT4_RUNS_H
+#ifndef BR_EXT4_TREE_H
+#define BR_EXT4_TREE_H
 
 #include "ext4_inode.h"
 
-enum { BR_RUNS_LEVELS = 6 };
+enum { BR_TREE_LEVELS = 6 };
 
 struct br_run {
 	uint64_t lblk;
 	uint64_t pblk;
 	uint64_t length;
-	int node;      /* a block of the tree itself; lblk means nothing then */
+	int node; /* a block of the tree itself; lblk means nothing then */
 	int unwritten;
 };
 
 typedef int (*br_run_fn)(void *context, const struct br_run *run);
 
-struct br_runs {
+struct br_tree {
 	struct br_fs *handle;
 	uint8_t *buffers;
 	uint64_t budget; /* blocks that may still be met before the filesystem must be damaged */
 };
 
-int br_runs_open(struct br_runs *tree, struct br_fs *handle, struct br_err *err);
-void br_runs_close(struct br_runs *tree);
+int br_tree_open(struct br_tree *tree, struct br_fs *handle, struct br_err *err);
+void br_tree_close(struct br_tree *tree);
 
 /* Call fn for every run and every tree block of a mapped inode, in logical order, a node before
  * what is below it. What fn returns other than 0 ends the walk and is returned. */
-int br_runs_walk(struct br_runs *tree, const struct br_inode *inode, br_run_fn fn, void *context,
+int br_tree_walk(struct br_tree *tree, const struct br_inode *inode, br_run_fn fn, void *context,
                  struct br_err *err);
 
 /* The data runs of one inode, joined where they touch logically and physically. */
@@ -42,7 +42,7 @@ struct br_run_list {
 };
 
 /* Replaces what the list held. -ENOMEM, -EUCLEAN. */
-int br_runs_collect(struct br_runs *tree, const struct br_inode *inode, struct br_run_list *list,
+int br_tree_collect(struct br_tree *tree, const struct br_inode *inode, struct br_run_list *list,
                     struct br_err *err);
 void br_run_list_free(struct br_run_list *list);
 

@@ -1,0 +1,46 @@
+"""What each exit code means to a user: for --help, and for blockrep(1), which is made from it."""
+
+from __future__ import annotations
+
+from blockrep import errors
+
+SUCCESS = 0
+BROKEN_PIPE = 141  # as a shell shows a program that SIGPIPE ended
+
+_MEANINGS: dict[type[errors.BlockrepError], str] = {
+    errors.InternalError: "an unexpected failure, a defect of blockrep itself",
+    errors.UsageError: "the request makes no sense, or was not confirmed",
+    errors.Stopped: "stopped by the user before anything was changed",
+    errors.DeviceNotFound: "there is no such device or file",
+    errors.DeviceBusy: "the device is in use: mounted, swap, open, part of an array",
+    errors.DeviceIO: "the device returned an error",
+    errors.PermissionMissing: "not permitted; most commands need root",
+    errors.DeviceUnsupported: "a kind of device that cannot be divided",
+    errors.TableDamaged: "the partition table is damaged",
+    errors.TableUnsupported: "a partition table that cannot be changed safely",
+    errors.FilesystemUnsupported: "a filesystem, feature or file that cannot be moved",
+    errors.FilesystemNotClean: "the filesystem was not cleanly unmounted",
+    errors.FilesystemDamaged: "the filesystem is damaged",
+    errors.DoesNotFit: "it does not fit: the first area, the segments or the disk is too small",
+    errors.NoRoomForLog: "there is no safe place for the log",
+    errors.NoRoomForShadow: "there is not enough room for the shadow",
+    errors.Interrupted: "an interrupted change is on the disk; recover it first",
+    errors.RecoverFailed: "the interrupted change could not be completed",
+    errors.NotDivided: "the disk is not divided",
+    errors.AlreadyDivided: "the disk is divided already",
+    errors.ProgramFailed: "a program that is needed is missing or failed",
+    errors.ProofFailed: "a plan or its result did not pass its own verification",
+}
+
+
+def exit_codes() -> list[tuple[int, str]]:
+    """Every code and its meaning, in the order of the codes."""
+    rows = [(kind.exit_code, meaning) for kind, meaning in _MEANINGS.items()]
+    rows.append((SUCCESS, "success"))
+    rows.append((BROKEN_PIPE, "the reader of the output went away"))
+    return sorted(rows)
+
+
+def error_kinds() -> set[type[errors.BlockrepError]]:
+    """The errors that have a meaning here; a test compares them with the tree."""
+    return set(_MEANINGS)

@@ -1,0 +1,73 @@
+"""The engine of this installation, each part imported when it is first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from blockrep.disk.device import Device
+from blockrep.divide.summary import DividedDisk, DivideRequest, Inspection, Outcome
+from blockrep.errors import DeviceBusy
+from blockrep.progress import Progress
+
+
+class InstalledEngine:
+    """Implements `blockrep.cli.engine.Engine`."""
+
+    def open_device(self, path: Path, *, writable: bool) -> Device:
+        from blockrep.disk.holds import refuse_if_held
+
+        try:
+            return Device(path, writable=writable)
+        except DeviceBusy:
+            # The kernel says only that it is held; this says by what, and how to let go.
+            refuse_if_held(path)
+            raise
+
+    def list_devices(self) -> Sequence[Any]:
+        from blockrep.disk.listing import list_devices
+
+        devices: Sequence[Any] = list_devices()
+        return devices
+
+    def inspect_disk(self, device: Device, progress: Progress, *, files: bool) -> Inspection:
+        from blockrep.divide.inspect import inspect_disk
+
+        found: Inspection = inspect_disk(device, progress, files=files)
+        return found
+
+    def plan_divide(self, device: Device, request: DivideRequest, progress: Progress) -> Any:
+        from blockrep.divide.plan import plan_divide
+
+        return plan_divide(device, request, progress)
+
+    def plan_undivide(self, device: Device, progress: Progress) -> Any:
+        from blockrep.divide.undivide import plan_undivide
+
+        return plan_undivide(device, progress)
+
+    def commit_plan(self, device: Device, plan: Any, progress: Progress) -> Outcome:
+        from blockrep.divide.commit import commit_plan
+
+        outcome: Outcome = commit_plan(device, plan, progress)
+        return outcome
+
+    def is_interrupted(self, device: Device) -> bool:
+        from blockrep.divide.interrupted import is_interrupted
+
+        return is_interrupted(device)
+
+    def recover_disk(
+        self, device: Device, progress: Progress, *, back: bool, journal: Path | None
+    ) -> Outcome:
+        from blockrep.divide.recover import recover_disk
+
+        outcome: Outcome = recover_disk(device, progress, back=back, journal=journal)
+        return outcome
+
+    def show_disk(self, device: Device) -> DividedDisk:
+        from blockrep.divide.show import show_disk
+
+        disk: DividedDisk = show_disk(device)
+        return disk

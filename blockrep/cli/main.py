@@ -1,0 +1,147 @@
+"""The entry point: arguments in, exit code out. Nothing else of blockrep ends the process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+import traceback
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from blockrep.cli.changes import run_divide, run_recover, run_undivide
+from blockrep.cli.document import error_value
+from blockrep.cli.engine import Engine
+from blockrep.cli.exit_codes import BROKEN_PIPE, SUCCESS
+from blockrep.cli.failure import failure_text
+from blockrep.cli.installed import InstalledEngine
+from blockrep.cli.parser import build_parser
+from blockrep.cli.session import OutputGone, Session
+from blockrep.cli.views import run_devices, run_inspect, run_show
+from blockrep.errors import (
+    BlockrepError,
+    DiskState,
+    InternalError,
+    ProgramFailed,
+    Stopped,
+)
+
+_VERBS: dict[str, Callable[[Session, Namespace], None]] = {
+    "devices": run_devices,
+    "inspect": run_inspect,
+    "divide": run_divide,
+    "show": run_show,
+    "recover": run_recover,
+    "undivide": run_undivide,
+}
+_WRITERS = {"divide", "undivide", "recover"}
+
+
+def main(argv: Sequence[str] | None = None, *, engine: Engine | None = None) -> int:
+    """Run one command and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    _hold_standard_descriptors()
+    session = Session(
+        engine=engine or InstalledEngine(),
+        stdin=sys.stdin,
+        stdout=_lenient(sys.stdout),
+        stderr=_lenient(sys.stderr),
+        json="--json" in words,
+    )
+    with session.stopper.listening():
+        try:
+            return _run(session, words)
+        except OutputGone:
+            _forget_output()
+            return BROKEN_PIPE
+
+
+def _run(session: Session, words: list[str]) -> int:
+    arguments = Namespace()
+    try:
+        build_parser().parse_args(words, arguments)
+        session.document["command"] = arguments.command
+        _VERBS[arguments.command](session, arguments)
+    except SystemExit as ended:  # --help and --version
+        return ended.code if isinstance(ended.code, int) else SUCCESS
+    except OutputGone:
+        raise
+    except Exception as error:
+        return _fail(session, arguments, _as_ours(session, error))
+    return _answer(session)
+
+
+def _answer(session: Session) -> int:
+    try:
+        session.answer()
+    except (OutputGone, InternalError):
+        if "outcome" not in session.document:
+            raise
+        session.complain(f"blockrep: {session.document['outcome']['action']}")
+        _forget_output()
+    return SUCCESS
+
+
+def _as_ours(session: Session, error: Exception) -> BlockrepError:
+    """Every failure as one of the error tree."""
+    if isinstance(error, BlockrepError):
+        return _as_stopped(session, error)
+    if os.environ.get("BLOCKREP_DEBUG") == "1":
+        session.complain("".join(traceback.format_exception(error)).rstrip())
+    state = DiskState.UNKNOWN if session.committing else DiskState.UNCHANGED
+    return InternalError(f"unexpected {type(error).__name__}: {error}", state=state)
+
+
+def _as_stopped(session: Session, error: BlockrepError) -> BlockrepError:
+    """A terminal's Ctrl-C also ends the programs that were at work, which is not their failure."""
+    unchanged = error.state is DiskState.UNCHANGED
+    if isinstance(error, ProgramFailed) and session.stopper.asked and unchanged:
+        try:
+            session.stopper.raise_if_asked()
+        except Stopped as stopped:
+            return stopped
+    return error
+
+
+def _fail(session: Session, arguments: Namespace, error: BlockrepError) -> int:
+    command = getattr(arguments, "command", None)
+    disk = str(getattr(arguments, "disk", None) or "DISK")
+    writes = command in _WRITERS and not getattr(arguments, "dry_run", False)
+    session.complain(failure_text(error, disk=disk, writes=writes))
+    session.document["error"] = error_value(error)
+    try:
+        session.answer()
+    except (OutputGone, InternalError):
+        _forget_output()
+    return error.exit_code
+
+
+def _hold_standard_descriptors() -> None:
+    """Occupy descriptors 0 to 2 if the caller closed them.
+
+    Otherwise the disk itself would be opened as one of them, and a message of some library to
+    standard error would be written over its first sectors.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _lenient(stream: TextIO | None) -> TextIO:
+    """The stream with escapes for what its encoding lacks; a closed one swallows all."""
+    if stream is None:
+        return Path(os.devnull).open("w")  # to the end of the process
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+    return stream
+
+
+def _forget_output() -> None:
+    """Keep the interpreter from complaining at its end about output that nobody takes."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

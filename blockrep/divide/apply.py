@@ -1,0 +1,111 @@
+"""Carry a logged transaction forward or back.
+
+Every step is idempotent: it writes images that the log holds, so a run that was cut is simply made
+again. Each flush below is an ordering that the promise needs (docs/invariants.md).
+"""
+
+from __future__ import annotations
+
+from blockrep.disk.device import Device
+from blockrep.disk.superblock import SUPERBLOCK_BYTES
+from blockrep.divide.lock import HALF_BYTES, LogPointer, build_lock, parse_lock
+from blockrep.divide.log import Log, Record, StageKind
+from blockrep.extents import round_down, round_up
+from blockrep.progress import Progress
+
+
+def put(device: Device, offset_bytes: int, data: bytes) -> None:
+    """Write a multiple of 512 bytes; on larger sectors the rest of the sector stays."""
+    start = round_down(offset_bytes, device.sector_bytes)
+    end = round_up(offset_bytes + len(data), device.sector_bytes)
+    if (start, end) != (offset_bytes, offset_bytes + len(data)):
+        around = bytearray(device.read(start, end - start))
+        around[offset_bytes - start : offset_bytes - start + len(data)] = data
+        data = bytes(around)
+    device.write(start, data)
+
+
+def lock_host(device: Device, log: Log, pointer: LogPointer) -> None:
+    """Lock every superblock of the old host, the primary last.
+
+    Backups first: a tool that meets a locked primary must not find an unlocked backup to go by.
+    Until the primary's flush returns the lock is "maybe": the log must be kept.
+    """
+    primary, *backups = log.records(StageKind.LOCK)
+    for record in backups:
+        put(device, record.offset_bytes, build_lock(log.old(record), pointer))
+    device.flush()
+    put(device, primary.offset_bytes, build_lock(log.old(primary), pointer))
+    device.flush()
+
+
+def run_forward(device: Device, log: Log, pointer: LogPointer, progress: Progress) -> None:
+    """From the locked old host to the end: everything but the mark and the log's header."""
+    for stage in log.stages:
+        if stage.kind is StageKind.BACKUPS:
+            _unlock(device, pointer, [(r.offset_bytes, log.new(r)) for r in stage.records])
+        elif stage.kind not in (StageKind.LOCK, StageKind.TABLE_BACK):
+            for record in stage.records:
+                device_bytes = log.new(record)
+                put(device, record.offset_bytes, device_bytes)
+                progress.advance(len(device_bytes))
+        device.flush()
+
+
+def run_after_commit(device: Device, log: Log, pointer: LogPointer, progress: Progress) -> None:
+    """What comes after the commit point: the backups, and of a divide the table and second area."""
+    committed = False
+    for stage in log.stages:
+        if committed and stage.kind is StageKind.BACKUPS:
+            _unlock(device, pointer, [(r.offset_bytes, log.new(r)) for r in stage.records])
+        elif committed:
+            for record in stage.records:
+                put(device, record.offset_bytes, log.new(record))
+        device.flush()
+        committed = committed or stage.kind is StageKind.SUPER_LOW
+
+
+def run_back(device: Device, log: Log, pointer: LogPointer) -> None:
+    """From any point before the commit to the old state, byte for byte where it mattered."""
+    _put_old(device, log, log.records(StageKind.METADATA))
+    device.flush()
+    for stage in log.stages:
+        if stage.kind is StageKind.TABLE_BACK:
+            for record in stage.records:
+                put(device, record.offset_bytes, log.new(record))
+            device.flush()
+    _put_old(device, log, log.records(StageKind.SUPER_HIGH))
+    device.flush()
+    _put_old(device, log, log.records(StageKind.SUPER_LOW))
+    device.flush()
+    restore_backups(device, log, pointer)
+
+
+def restore_backups(device: Device, log: Log, pointer: LogPointer) -> None:
+    """Give locked backup superblocks their old image."""
+    _, *backups = log.records(StageKind.LOCK)
+    _unlock(device, pointer, [(r.offset_bytes, log.old(r)) for r in backups])
+
+
+def _unlock(device: Device, pointer: LogPointer, images: list[tuple[int, bytes]]) -> None:
+    """Only what holds our lock: after the commit somebody may have mounted and rewritten the rest.
+
+    The lock lies in the first half, so the second half goes first: a cut in between leaves a lock.
+    """
+    locked = [(offset, data) for offset, data in images if _holds_lock(device, offset, pointer)]
+    for offset, data in locked:
+        put(device, offset + HALF_BYTES, data[HALF_BYTES:])
+    device.flush()
+    for offset, data in locked:
+        put(device, offset, data[:HALF_BYTES])
+    device.flush()
+
+
+def _holds_lock(device: Device, offset_bytes: int, pointer: LogPointer) -> bool:
+    found = parse_lock(device.read(offset_bytes, SUPERBLOCK_BYTES))
+    return found is not None and found.transaction == pointer.transaction
+
+
+def _put_old(device: Device, log: Log, records: tuple[Record, ...]) -> None:
+    for record in records:
+        put(device, record.offset_bytes, log.old(record))

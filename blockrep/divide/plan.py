@@ -1,0 +1,269 @@
+"""Plan a divide: layout, host, table and second area become one transaction, and a summary."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+from blockrep.disk.area import Area, fresh_area_writes
+from blockrep.disk.device import Device
+from blockrep.disk.holds import refuse_if_held
+from blockrep.disk.table import Table, TableKind, read_table, table_stages
+from blockrep.disk.writes import Stage, Write
+from blockrep.divide.facts import Survey, survey_disk
+from blockrep.divide.host import Goal, HostPlan, plan_host
+from blockrep.divide.interrupted import refuse_interrupted
+from blockrep.divide.journal_file import check_journal_file
+from blockrep.divide.layout import Layout, describe_area, plan_layout
+from blockrep.divide.log import ChangeStage, LogKind
+from blockrep.divide.log_place import place_log
+from blockrep.divide.moves import move_changes
+from blockrep.divide.regions import list_regions
+from blockrep.divide.show import name_filesystem
+from blockrep.divide.summary import (
+    Cell,
+    DivideRequest,
+    DivideSummary,
+    Join,
+    SegmentSummary,
+)
+from blockrep.divide.survey import find_pinned, refuse_bad_blocks
+from blockrep.divide.transaction import (
+    LogSite,
+    Surroundings,
+    Transaction,
+    build_stages,
+    log_size,
+    new_identity,
+    written_extents,
+)
+from blockrep.errors import FilesystemUnsupported
+from blockrep.extents import Extent, intersect, scale, subtract
+from blockrep.progress import Progress
+from blockrep.segment.header import segment_writes
+
+FIRST_GAP_BYTES = 1 << 20
+# What the estimate goes by: a middling disk, read and written in turn.
+ASSUMED_BYTES_PER_S = 150_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A change of a disk that was computed and proven, and has not changed a byte.
+
+    `transaction` is None where no filesystem has to change: then `plain` is written, stage by
+    stage. Close it to give the shadow's memory back.
+    """
+
+    action: str  # "divided" or "undivided"
+    summary: DivideSummary
+    transaction: Transaction | None
+    plain: tuple[Stage, ...]
+    join: Join = Join.NO_JOIN
+
+    def __enter__(self) -> Plan:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Safe to call twice."""
+        if self.transaction:
+            self.transaction.host.shadow.close()
+
+
+def plan_divide(device: Device, request: DivideRequest, progress: Progress) -> Plan:
+    """Survey the disk and plan; refuses by name whatever cannot be done.
+
+    `device` is open for writing, hence held, but only --fsck writes (through e2fsck).
+    """
+    progress.phase("looking at the disk")
+    refuse_if_held(device.path)
+    if request.journal:
+        check_journal_file(request.journal, device)
+    refuse_interrupted(device)
+    table = read_table(device)
+    survey = survey_disk(device, table, request)
+    layout = plan_layout(
+        table,
+        request.first_bytes,
+        request.peers,
+        request.history_share,
+        survey.facts,
+        uuid.uuid4,
+    )
+    area = describe_area(layout, table, survey.facts, os.urandom(16), int(time.time()))
+    second = second_area_writes(layout, area)
+    host_plan = _plan_host(device, survey, layout, request, progress)
+    try:
+        return _assemble(device, request, table, layout, area, second, host_plan)
+    except BaseException:
+        if host_plan:
+            host_plan.shadow.close()
+        raise
+
+
+def second_area_writes(layout: Layout, area: Area) -> tuple[Write, ...]:
+    """Everything that a new second area needs; writing it twice changes nothing."""
+    headers = [w for s in layout.segments for w in segment_writes(s, area.instance_id)]
+    return (*fresh_area_writes(area), *headers)
+
+
+def _plan_host(
+    device: Device,
+    survey: Survey,
+    layout: Layout,
+    request: DivideRequest,
+    progress: Progress,
+) -> HostPlan | None:
+    """None where no filesystem changes; a move needs one all the same, to hold the lock."""
+    number = layout.host_partition
+    if number is None and layout.moves:
+        number = survey.anchor
+        if number is None:
+            raise FilesystemUnsupported(
+                "partitions have to move, and there is no ext filesystem to protect that",
+                hint="move them below the divider by hand",
+            )
+    if number is None:
+        return None
+    host = survey.open_host(device, number)
+    blocks = host.superblock.blocks
+    if layout.host_partition is not None:
+        limit = layout.host_end_bytes - host.offset_bytes
+        blocks = min(blocks, limit // host.block_bytes)
+    refuse_bad_blocks(device, host.offset_bytes)
+    pinned = find_pinned(device, host.offset_bytes, host.block_bytes)
+    goal = Goal(blocks, request.join is not Join.NO_JOIN, pinned)
+    return plan_host(device, host, goal, request.shadow_dir, progress)
+
+
+def _assemble(
+    device: Device,
+    request: DivideRequest,
+    table: Table,
+    layout: Layout,
+    area: Area,
+    second: tuple[Write, ...],
+    host_plan: HostPlan | None,
+) -> Plan:
+    scratch = Extent(layout.area_start_bytes, layout.area_length_bytes)
+    steps = table_stages(device, table, layout.new_table, scratch)
+    transaction, place, plain = None, "not needed", (Stage("second area", second), *steps)
+    if host_plan:
+        moves = tuple(c for m in layout.moves for c in move_changes(device, m))
+        around = Surroundings(table=steps, others=moves, second_area=second)
+        stages = build_stages(device, LogKind.DIVIDE, host_plan, around)
+        place, site = choose_site(
+            stages, host_plan, request, divide_candidates(table, layout, host_plan)
+        )
+        transaction = Transaction(LogKind.DIVIDE, host_plan, stages, new_identity(), site)
+        plain = ()
+    summary = _summarise(device, table, layout, area, transaction, place)
+    return Plan("divided", summary, transaction, plain, request.join)
+
+
+def divide_candidates(
+    table: Table, layout: Layout, plan: HostPlan
+) -> list[tuple[str, list[Extent]]]:
+    """Where a log may lie, best first."""
+    start, unit = plan.host.offset_bytes, plan.host.block_bytes
+    free_before = scale(plan.free_before, unit, start)
+    free_both = intersect(free_before, scale(plan.free_after, unit, start))
+    new_end = start + plan.after.blocks * unit
+    old_end = start + plan.host.superblock.blocks * unit
+    taken = [Extent(p.start_bytes, p.length_bytes) for p in table.partitions]
+    usable = Extent(FIRST_GAP_BYTES, max(0, table.usable_end_bytes - FIRST_GAP_BYTES))
+    gaps = [] if table.kind is TableKind.NONE else subtract([usable], taken)
+    if table.kind is TableKind.NONE:
+        gaps = subtract([Extent(old_end, max(0, table.disk_bytes - old_end))], [])
+    return [
+        (
+            "free blocks past the divider",
+            intersect(free_before, [Extent(new_end, old_end - new_end)]),
+        ),
+        ("space outside the partitions", gaps),
+        ("free blocks below the divider", free_both),
+    ]
+
+
+def choose_site(
+    stages: Sequence[ChangeStage],
+    plan: HostPlan,
+    request: DivideRequest,
+    candidates: Sequence[tuple[str, Sequence[Extent]]],
+) -> tuple[str, LogSite]:
+    """The user's file, or the first place on the disk that has room."""
+    if request.journal:
+        return f"the file {request.journal}", LogSite(file=request.journal)
+    copies = [Extent(c.dst, c.length) for c in plan.copies]
+    avoid = [
+        *written_extents(stages),
+        *scale(copies, plan.host.block_bytes, plan.host.offset_bytes),
+    ]
+    name, extents = place_log(log_size(stages), candidates, avoid)
+    return name, LogSite(extents)
+
+
+def metadata_bytes(transaction: Transaction | None) -> int:
+    """How much of the filesystem's metadata is rewritten."""
+    return sum(c.length_bytes for c in transaction.host.writes.metadata) if transaction else 0
+
+
+def _summarise(
+    device: Device,
+    table: Table,
+    layout: Layout,
+    area: Area,
+    transaction: Transaction | None,
+    place: str,
+) -> DivideSummary:
+    plan = transaction.host if transaction else None
+    stats = plan.stats if plan else None
+    metadata = metadata_bytes(transaction)
+    copied = plan.copy_bytes if plan else 0
+    named = {p.number: name_filesystem(device, p) for p in table.partitions if not p.is_extended}
+    host_end = plan.host.offset_bytes + plan.after.blocks * plan.host.block_bytes if plan else 0
+    bare = plan.host.superblock.kind if plan and not named else ""
+    return DivideSummary(
+        disk=str(device.path),
+        disk_bytes=device.size_bytes,
+        sector_bytes=device.sector_bytes,
+        table=table.kind.value,
+        divider_bytes=layout.divider_bytes,
+        before=list_regions(table, None, lambda p: named.get(p.number, bare), device.size_bytes),
+        after=list_regions(
+            layout.new_table, area, lambda p: named.get(p.number, bare), layout.first_end_bytes
+        ),
+        host_partition=layout.host_partition,
+        host_end_bytes=host_end,
+        host_blocks_before=plan.host.superblock.blocks if plan else 0,
+        host_blocks_after=plan.after.blocks if plan else 0,
+        files_moved=stats.files_moved if stats else 0,
+        files_joined=stats.files_joined if stats else 0,
+        fragmented_before=plan.picture_before.summary.fragmented_files if plan else 0,
+        fragmented_after=plan.picture_after.summary.fragmented_files if plan else 0,
+        copy_bytes=copied,
+        metadata_bytes=metadata,
+        log_place=place,
+        estimated_s=1 + (2 * copied + 4 * metadata) / ASSUMED_BYTES_PER_S,
+        segments=tuple(
+            SegmentSummary(
+                s.number, s.start_bytes, s.length_bytes, s.capacity_bytes, s.history_bytes, s.uuid
+            )
+            for s in layout.segments
+        ),
+        cells_before=tuple(Cell(*c) for c in plan.picture_before.cells) if plan else (),
+        cells_after=tuple(Cell(*c) for c in plan.picture_after.cells) if plan else (),
+        notes=layout.notes,
+    )

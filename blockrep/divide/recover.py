@@ -1,0 +1,187 @@
+"""Finish an interrupted divide or undivide, or take it back.
+
+Three things can be found on a disk: a locked primary superblock (the transaction stopped before its
+commit point), a pending mark (it stopped after it), locked backups alone (it stopped on the way in
+or out). Each has one way to a whole state, and every one of them can be cut and run again.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from pathlib import Path
+
+from blockrep.disk.device import Device
+from blockrep.disk.holds import refuse_if_held
+from blockrep.disk.kernel import tell_kernel
+from blockrep.disk.superblock import (
+    GROUP_NUMBER_OFFSET,
+    INCOMPAT_OFFSET,
+    STATE_VALID,
+    Superblock,
+    with_checksum,
+)
+from blockrep.disk.table import read_table
+from blockrep.divide.apply import lock_host, put, run_after_commit, run_back, run_forward
+from blockrep.divide.interrupted import host_places, locked_backups
+from blockrep.divide.lock import HALF_BYTES, LogPlace, LogPointer, parse_lock, parse_mark
+from blockrep.divide.log import Log, LogKind, StageKind, read_log
+from blockrep.divide.log_store import FileStore
+from blockrep.divide.prove import prove_host
+from blockrep.divide.summary import Outcome
+from blockrep.divide.survey import read_superblock
+from blockrep.divide.transaction import drop_mark, finish
+from blockrep.errors import BlockrepError, DiskState, RecoverFailed
+from blockrep.progress import Progress
+
+NEEDS_RECOVERY = 0x4
+STATE_OFFSET = 0x3A
+FORWARD = {
+    LogKind.DIVIDE: "the divide was finished",
+    LogKind.UNDIVIDE: "the undivide was finished",
+    LogKind.DEFRAGMENT: "a defragmentation was finished",
+}
+
+
+def recover_disk(
+    device: Device, progress: Progress, back: bool = False, journal: Path | None = None
+) -> Outcome:
+    """Bring the disk to a whole state; `back` takes a transaction back if it is not committed.
+
+    `RecoverFailed` leaves everything as it was found. An I/O error on the way leaves the disk
+    resumable: run it again.
+    """
+    started = time.monotonic()
+    if device.writable:
+        refuse_if_held(device.path)
+    file = FileStore(journal) if journal else None
+    try:
+        action, details = _recover(device, progress, back, file)
+    finally:
+        if file:
+            file.close()
+    if file and action != "nothing to do":
+        file.remove()
+    if action != "nothing to do":
+        tell_kernel(device.path, read_table(device))
+    return Outcome(action, str(device.path), tuple(details), time.monotonic() - started, 0)
+
+
+def _recover(
+    device: Device, progress: Progress, back: bool, file: FileStore | None
+) -> tuple[str, list[str]]:
+    for offset, length in host_places(device):
+        superblock = read_superblock(device, offset, length)
+        if superblock is None:
+            continue
+        locked, mark = parse_lock(superblock.raw), parse_mark(superblock.raw)
+        if locked:
+            return _from_lock(device, offset, locked, progress, back, file)
+        if mark:
+            action, details = _from_mark(device, superblock, offset, mark, progress, file)
+            late = ["it was past its commit point; `blockrep undivide` takes it back"]
+            return action, details + (late if back and action == "finished" else [])
+        if unlock_orphans(device, offset, superblock):
+            return "backed out", ["backup superblocks were unlocked; nothing else had been changed"]
+    return "nothing to do", []
+
+
+def _from_lock(
+    device: Device,
+    offset: int,
+    pointer: LogPointer,
+    progress: Progress,
+    back: bool,
+    file: FileStore | None,
+) -> tuple[str, list[str]]:
+    try:
+        log = read_log(device, pointer, file)
+    except RecoverFailed as error:
+        error.state = DiskState.UNKNOWN
+        if pointer.place is LogPlace.FILE and file is None:
+            error.state = DiskState.RESUMABLE
+        raise
+    if log.host_offset_bytes != offset:
+        raise RecoverFailed("the log belongs to another filesystem", state=DiskState.UNKNOWN)
+    progress.phase("recovering", sum(r.length_bytes for s in log.stages for r in s.records))
+    try:
+        # A lock whose flush failed may not be on the medium: make it so before anything else.
+        lock_host(device, log, pointer)
+        if back:
+            run_back(device, log, pointer)
+            log.invalidate()
+            details = ["the disk is as it was before"]
+        else:
+            run_forward(device, log, pointer, progress)
+            finish(device, log)
+            details = [FORWARD[log.kind]]
+    except BlockrepError as error:
+        error.state = DiskState.RESUMABLE
+        raise
+    prove_host(device, offset, progress)
+    return ("backed out" if back else "finished"), details
+
+
+def _from_mark(
+    device: Device,
+    superblock: Superblock,
+    offset: int,
+    mark: LogPointer,
+    progress: Progress,
+    file: FileStore | None,
+) -> tuple[str, list[str]]:
+    """The filesystem is the new one and may have been used since: it is not touched."""
+    again = ["the filesystem is whole and ends below the divider", "run `blockrep divide` again"]
+    try:
+        log = read_log(device, mark, file)
+        _refuse_changed(device, log, superblock)
+    except RecoverFailed:
+        if mark.place is LogPlace.FILE and file is None:
+            raise
+        drop_mark(device, offset, mark.transaction)
+        return "backed out", ["its log is gone, or the disk was changed since", *again]
+    progress.phase("recovering")
+    pointer = LogPointer(mark.place, mark.transaction, mark.position, log.digest)
+    try:
+        run_after_commit(device, log, pointer, progress)
+        finish(device, log)
+    except BlockrepError as error:
+        error.state = DiskState.RESUMABLE
+        raise
+    return "finished", [FORWARD[log.kind]]
+
+
+def _refuse_changed(device: Device, log: Log, superblock: Superblock) -> None:
+    """Go on only from the state that the transaction left: its size, its tables on the way."""
+    if superblock.blocks != log.blocks_after:
+        raise RecoverFailed("the filesystem has been resized since")
+    images: dict[int, set[bytes]] = {}
+    for record in log.records(StageKind.TABLE):
+        for image in (log.old(record), log.new(record)):
+            for at in range(0, record.length_bytes, 512):
+                images.setdefault(record.offset_bytes + at, set()).add(image[at : at + 512])
+    for at, known in images.items():
+        if device.read(at, 512) not in known:
+            raise RecoverFailed("the partition table has been changed since")
+
+
+def unlock_orphans(device: Device, offset: int, superblock: Superblock) -> bool:
+    """Renew locked backups from the unlocked primary; True when there were any."""
+    found = locked_backups(device, offset, superblock)
+    for at, group in found:
+        image = _backup_image(superblock, group)
+        put(device, at + HALF_BYTES, image[HALF_BYTES:])
+        device.flush()
+        put(device, at, image[:HALF_BYTES])
+    device.flush()
+    return bool(found)
+
+
+def _backup_image(superblock: Superblock, group: int) -> bytes:
+    """What e2fsprogs write as a backup: not valid, nothing to recover, its own group's number."""
+    raw = bytearray(superblock.raw)
+    (incompat,) = struct.unpack_from("<I", raw, INCOMPAT_OFFSET)
+    struct.pack_into("<I", raw, INCOMPAT_OFFSET, incompat & ~NEEDS_RECOVERY)
+    struct.pack_into("<H", raw, STATE_OFFSET, superblock.state & ~STATE_VALID)
+    struct.pack_into("<H", raw, GROUP_NUMBER_OFFSET, group)
+    return with_checksum(bytes(raw))

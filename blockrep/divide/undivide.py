@@ -1,0 +1,162 @@
+"""Give the second area back: the table first, the filesystem last, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from blockrep.disk.area import AREA_BYTES, Area, find_area
+from blockrep.disk.device import Device
+from blockrep.disk.holds import refuse_if_held
+from blockrep.disk.table import Table, read_table, table_stages
+from blockrep.disk.writes import Stage, Write
+from blockrep.divide.host import Goal, Host, HostPlan, find_host, plan_host
+from blockrep.divide.interrupted import refuse_interrupted
+from blockrep.divide.layout import PartitionMove
+from blockrep.divide.log import Change, LogKind
+from blockrep.divide.log_place import place_log
+from blockrep.divide.moves import move_changes
+from blockrep.divide.overlay import Overlay
+from blockrep.divide.plan import Plan, metadata_bytes
+from blockrep.divide.regions import list_regions
+from blockrep.divide.show import name_filesystem, segments_of
+from blockrep.divide.summary import Cell, DivideSummary
+from blockrep.divide.survey import (
+    judge_cleanliness,
+    judge_host,
+    refuse_bad_blocks,
+)
+from blockrep.divide.transaction import (
+    LogSite,
+    Surroundings,
+    Transaction,
+    build_stages,
+    log_size,
+    new_identity,
+    written_extents,
+)
+from blockrep.divide.undo_layout import plan_undo
+from blockrep.errors import NotDivided
+from blockrep.extents import Extent, intersect, scale, subtract
+from blockrep.progress import Progress
+
+
+def plan_undivide(device: Device, progress: Progress) -> Plan:
+    """Plan the way back; `NotDivided` when there is no area. What peers stored is lost with it."""
+    progress.phase("looking at the disk")
+    refuse_if_held(device.path)
+    refuse_interrupted(device)
+    table = read_table(device)
+    found = find_area(device, table)
+    if found is None:
+        raise NotDivided(f"{device.path} is not divided")
+    area = found[1]
+    new_table, notes = plan_undo(table, area, return_swaps=area.host is not None)
+    host, blocks = _host_and_goal(device, area, new_table)
+    steps = table_stages(device, table, new_table, _area_extent(area))
+    if host is None:
+        wipe = Stage("second-area", (Write(area.area_start_bytes, bytes(AREA_BYTES)),))
+        summary = _summarise(device, table, new_table, area, None, "not needed", notes)
+        return Plan("undivided", summary, None, (*steps, wipe))
+    goal = Goal(blocks, False, {})
+    plan = plan_host(device, host, goal, None, progress)
+    try:
+        back = table_stages(Overlay(device, steps), new_table, table, _area_extent(area))
+        moved = (c for m in _returning(table, new_table) for c in move_changes(device, m))
+        around = Surroundings(steps, back, (*moved, *_wiped_area(device, area)))
+        stages = build_stages(device, LogKind.UNDIVIDE, plan, around)
+        avoid = [*written_extents(stages), _area_extent(area)]
+        place, extents = place_log(log_size(stages), _candidates(area, table, plan), avoid)
+        transaction = Transaction(LogKind.UNDIVIDE, plan, stages, new_identity(), LogSite(extents))
+        summary = _summarise(device, table, new_table, area, transaction, place, notes)
+        return Plan("undivided", summary, transaction, ())
+    except BaseException:
+        plan.shadow.close()
+        raise
+
+
+def _host_and_goal(device: Device, area: Area, new_table: Table) -> tuple[Host | None, int]:
+    """The host filesystem and its old size, or less where its partition cannot grow so far."""
+    if area.host is None:
+        return None, 0
+    start, length = 0, device.size_bytes
+    for part in new_table.partitions:
+        if part.number == area.host:
+            start, length = part.start_bytes, part.length_bytes
+    host = find_host(device, start, length)
+    judge_host(device, host.superblock, length)
+    judge_cleanliness(host.superblock)
+    refuse_bad_blocks(device, start)
+    blocks = min(area.host_old_blocks, length // host.block_bytes)
+    return host, max(blocks, host.superblock.blocks)
+
+
+def _returning(table: Table, new_table: Table) -> list[PartitionMove]:
+    """Swaps that go back to where they were: the only partitions that an undivide moves."""
+    new_starts = {p.number: p.start_bytes for p in new_table.partitions}
+    return [
+        PartitionMove(p.number, p.start_bytes, new_starts[p.number], p.length_bytes, is_swap=True)
+        for p in table.partitions
+        if not p.is_extended and new_starts.get(p.number, p.start_bytes) != p.start_bytes
+    ]
+
+
+def _area_extent(area: Area) -> Extent:
+    return Extent(area.area_start_bytes, AREA_BYTES)
+
+
+def _wiped_area(device: Device, area: Area) -> tuple[Change, ...]:
+    """The record goes with the rest: a disk without a table would still be found divided."""
+    read = partial(device.read, area.area_start_bytes, AREA_BYTES)
+    return (Change(area.area_start_bytes, AREA_BYTES, old=read, zeros=True),)
+
+
+def _candidates(area: Area, table: Table, plan: HostPlan) -> list[tuple[str, Sequence[Extent]]]:
+    """In the second area, which nobody needs any more; else where both filesystems are free."""
+    unit, start = plan.host.block_bytes, plan.host.offset_bytes
+    free = intersect(scale(plan.free_before, unit, start), scale(plan.free_after, unit, start))
+    end = table.usable_end_bytes
+    second = subtract([Extent(area.divider_bytes, end - area.divider_bytes)], [_area_extent(area)])
+    return [("the second area", second), ("free blocks of the filesystem", free)]
+
+
+def _summarise(
+    device: Device,
+    table: Table,
+    new_table: Table,
+    area: Area,
+    transaction: Transaction | None,
+    place: str,
+    notes: tuple[str, ...],
+) -> DivideSummary:
+    plan = transaction.host if transaction else None
+    metadata = metadata_bytes(transaction)
+    named = {p.number: name_filesystem(device, p) for p in table.partitions if not p.is_extended}
+    bare = plan.host.superblock.kind if plan and not named else ""
+    return DivideSummary(
+        disk=str(device.path),
+        disk_bytes=device.size_bytes,
+        sector_bytes=device.sector_bytes,
+        table=table.kind.value,
+        divider_bytes=area.divider_bytes,
+        before=list_regions(table, area, lambda p: named.get(p.number, bare), area.first_end_bytes),
+        after=list_regions(new_table, None, lambda p: named.get(p.number, bare), device.size_bytes),
+        host_partition=area.host,
+        host_end_bytes=plan.host.offset_bytes + plan.after.blocks * plan.host.block_bytes
+        if plan
+        else 0,
+        host_blocks_before=plan.host.superblock.blocks if plan else 0,
+        host_blocks_after=plan.after.blocks if plan else 0,
+        files_moved=0,
+        files_joined=0,
+        fragmented_before=plan.picture_before.summary.fragmented_files if plan else 0,
+        fragmented_after=plan.picture_after.summary.fragmented_files if plan else 0,
+        copy_bytes=plan.copy_bytes if plan else 0,
+        metadata_bytes=metadata,
+        log_place=place,
+        estimated_s=1.0,
+        segments=segments_of(area),
+        cells_before=tuple(Cell(*c) for c in plan.picture_before.cells) if plan else (),
+        cells_after=tuple(Cell(*c) for c in plan.picture_after.cells) if plan else (),
+        notes=("what peers have stored on this disk will be lost", *notes),
+    )

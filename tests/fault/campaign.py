@@ -1,0 +1,232 @@
+"""Try crash states of one recorded run until all are tried or the time is up."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+import random
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from loops import own_mounts
+
+from fault.engine import Engine
+from fault.oracle import Oracle
+from fault.outside import Wrong
+from fault.recorder import WriteLog
+from fault.scratch import Scratch, scratch_folder
+from fault.states import Replay, State, Window, window_states
+from fault.truth import Truth
+
+MOST_FAILURES = 8
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much to try. `budget_s` 0 is no limit."""
+
+    seed: int
+    budget_s: float = 0.0
+    random_per_window: int = 20
+    most_per_window: int = 1_000_000
+    back_share: float = 0.3  # of the locked states are also taken back
+    nested_share: float = 0.15  # of the recoveries are cut again
+    nested_states: int = 3
+    nested_depth: int = 3
+    touched_share: float = 0.1  # of the unlocked states are mounted and written first
+    thorough: bool = False
+    workers: int = 2
+
+
+@dataclass
+class Score:
+    """What a campaign found."""
+
+    tried: int = 0
+    nested: int = 0
+    back: int = 0
+    touched: int = 0
+    before: dict[str, int] = field(default_factory=dict)  # old, locked, new
+    after: dict[str, int] = field(default_factory=dict)  # old, new
+    failures: list[str] = field(default_factory=list)
+    failed: int = 0
+    seconds: float = 0.0
+    complete: bool = True  # all states tried, not stopped by the time
+
+    def add(self, other: Score) -> None:
+        for name in ("tried", "nested", "back", "touched", "failed"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for mine, theirs in ((self.before, other.before), (self.after, other.after)):
+            for key, count in theirs.items():
+                mine[key] = mine.get(key, 0) + count
+        self.failures += other.failures
+        self.seconds += other.seconds
+        self.complete &= other.complete
+
+    def __str__(self) -> str:
+        return (
+            f"{self.tried} states tried, {self.nested} of them nested, {self.failed} failed; "
+            f"before recover {self.before}, after {self.after}; {self.back} taken back, "
+            f"{self.touched} written to first; {self.seconds * 1000 / max(1, self.tried):.0f} ms "
+            f"each{'' if self.complete else '; a sample'}"
+        )
+
+
+def run_campaign(truth: Truth, log: WriteLog, engine: Engine, effort: Effort) -> Score:
+    """Judge the states of `log` on the old disk, in `effort.workers` processes."""
+    if effort.workers == 1:
+        return _work(truth, log, engine, effort, 0)
+    pipes = [_fork(truth, log, engine, effort, number) for number in range(effort.workers)]
+    score = Score()
+    for child, pipe in pipes:
+        with os.fdopen(pipe, "rb") as stream:
+            data = stream.read()
+        os.waitpid(child, 0)
+        if not data:
+            raise AssertionError("a worker of the campaign died")
+        score.add(pickle.loads(data))
+    return score
+
+
+def _fork(
+    truth: Truth, log: WriteLog, engine: Engine, effort: Effort, number: int
+) -> tuple[int, int]:
+    """Forked, not spawned: the disks stay shared. The answer comes through a pipe."""
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(write_end)
+        return child, read_end
+    status = 1
+    try:
+        os.close(read_end)
+        try:
+            score = _work(truth, log, engine, effort, number)
+        except Exception:
+            score = Score(failed=1, failures=[traceback.format_exc()], complete=False)
+        with os.fdopen(write_end, "wb") as stream:
+            stream.write(pickle.dumps(score))
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _work(truth: Truth, log: WriteLog, engine: Engine, effort: Effort, number: int) -> Score:
+    own_mounts()
+    started = time.monotonic()
+    with scratch_folder() as folder:
+        worker = _Worker(truth, engine, effort, folder, number)
+        worker.run(log)
+    worker.score.seconds = time.monotonic() - started
+    return worker.score
+
+
+class _Worker:
+    def __init__(
+        self, truth: Truth, engine: Engine, effort: Effort, folder: Path, number: int
+    ) -> None:
+        self.effort = effort
+        self.number = number
+        self.score = Score()
+        self.truth = truth
+        self.rng = random.Random(f"{effort.seed}/{number}")
+        scratch = Scratch(folder / "disk.img", truth.old.content)
+        self.oracle = Oracle(truth, engine, scratch, effort.thorough)
+        self._deadline = time.monotonic() + effort.budget_s if effort.budget_s else float("inf")
+
+    def run(self, log: WriteLog) -> None:
+        """Rounds over all windows, each with more states of every window than the one before."""
+        done, size = 0, 2
+        while True:
+            replay = Replay(self.truth.old.content, log)
+            found = 0
+            for window in replay.windows():
+                for state in self._share(window, done, done + size):
+                    found += 1
+                    if self._finished():
+                        self.score.complete = False
+                        return
+                    with replay.disk_in(window, state) as disk:
+                        self._try(disk, f"window {window.number}", state, 0)
+            if not found or done >= self.effort.most_per_window:
+                return
+            done, size = done + size, size * 2
+
+    def _share(self, window: Window, first: int, last: int) -> Iterator[State]:
+        rng = random.Random(f"{self.effort.seed}/{window.number}")
+        states = window_states(window, rng, random_states=self.effort.random_per_window)
+        for position, state in enumerate(states):
+            if position >= min(last, self.effort.most_per_window):
+                return
+            if position >= first and position % self.effort.workers == self.number:
+                yield state
+
+    def _finished(self) -> bool:
+        return time.monotonic() > self._deadline or self.score.failed >= MOST_FAILURES
+
+    def _try(self, disk: bytearray, where: str, state: State, depth: int) -> None:
+        where = f"{where}, {state.label}"
+        self.score.tried += 1
+        try:
+            self._judge(disk, where, depth)
+        except Wrong as wrong:
+            self.score.failed += 1
+            self.score.failures.append(f"{where}: {wrong}")
+        except Exception:
+            self.score.failed += 1
+            self.score.failures.append(f"{where}: {traceback.format_exc()}")
+
+    def _judge(self, disk: bytearray, where: str, depth: int) -> None:
+        effort, oracle = self.effort, self.oracle
+        oracle.scratch.put(disk)
+        before = oracle.check_before_recovery(disk)
+        _count(self.score.before, before)
+        log = oracle.recover()
+        after = oracle.check_after_recovery()
+        _count(self.score.after, after)
+        if before == "new" and after != "new":
+            raise Wrong(
+                "the filesystem was the new one before recover, and is the old one after it"
+            )
+        if before == "locked" and self.rng.random() < effort.back_share:
+            oracle.scratch.put(disk)
+            back_log = oracle.recover(back=True)
+            if (side := oracle.check_after_recovery()) != "old":
+                raise Wrong(f"recover back gives the {side} state")
+            self.score.back += 1
+            self._nest(disk, back_log, f"{where}, recover back", depth)
+        if before != "locked" and self.truth.mountable and self.rng.random() < effort.touched_share:
+            oracle.scratch.put(disk)
+            oracle.check_touched(self.rng)
+            self.score.touched += 1
+        self._nest(disk, log, f"{where}, recover", depth)
+
+    def _nest(self, disk: bytearray, log: WriteLog, where: str, depth: int) -> None:
+        """Cut the recovery that wrote `log` on `disk`, and judge that."""
+        effort = self.effort
+        if depth >= effort.nested_depth or not log.writes:
+            return
+        if self.rng.random() >= effort.nested_share:
+            return
+        filled = [n for n, writes in enumerate(log.windows) if writes]
+        chosen = self.rng.sample(filled, min(len(filled), effort.nested_states))
+        replay = Replay(disk, log)
+        for window in replay.windows():
+            if window.number not in chosen:
+                continue
+            states = list(itertools.islice(window_states(window, self.rng, random_states=2), 4))
+            state = self.rng.choice(states) if states else None
+            if state is None or self._finished():
+                continue
+            self.score.nested += 1
+            name = f"{where}: window {window.number}"
+            with replay.disk_in(window, state) as cut:
+                self._try(cut, name, state, depth + 1)
+
+
+def _count(counts: dict[str, int], key: str) -> None:
+    counts[key] = counts.get(key, 0) + 1

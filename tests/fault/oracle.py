@@ -1,0 +1,237 @@
+"""The judgement of one crash state, by programs that are not ours."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import dataclass, field
+
+from loops import loop_device, mounted
+
+from blockrep.errors import BlockrepError
+from fault.engine import NOTHING, Engine
+from fault.outside import (
+    SUPERBLOCK_BYTES,
+    Partition,
+    Wrong,
+    blocks_count,
+    check_filesystem,
+    is_locked,
+    is_superblock,
+    read_table,
+    run,
+    verify_table,
+)
+from fault.recorder import RecordingDevice, WriteLog
+from fault.scratch import Disk, Scratch, changed_ranges, same_bytes
+from fault.truth import Side, Truth, check_boot_code, check_others
+
+
+@dataclass
+class Oracle:
+    """Judges states of one disk. Answers of other programs are kept, by what they looked at.
+
+    `thorough` asks them again for every state.
+    """
+
+    truth: Truth
+    engine: Engine
+    scratch: Scratch
+    thorough: bool = False
+    _asked: set[bytes] = field(default_factory=set)
+
+    def check_before_recovery(self, disk: Disk) -> str:
+        """The scratch holds `disk`: it is old, or new, or locked against everybody.
+
+        Returns "old", "new" (by the filesystem) or "locked".
+        """
+        side = self._side_by_table()
+        check_others(self.truth, self.scratch.path, side, disk)
+        check_boot_code(self.truth, disk)
+        if is_locked(self._superblock(disk, side.host.start_bytes + 1024)):
+            self._check_locked(disk, side.host)
+            return "locked"
+        found = self._side_by_filesystem(disk, side.host)
+        self._check_backups(disk, side.host, found)
+        same = found.same_filesystem(disk, skip_superblocks=True)
+        if not same or self._ask(b"unlocked", self._superblocks(disk, side.host)):
+            self._full_check(side.host)
+        return found.name
+
+    def recover(self, *, back: bool = False) -> WriteLog:
+        """Run recovery on the scratch; `Wrong` when it refuses. Returns what it wrote."""
+        with RecordingDevice(self.scratch.path) as device:
+            try:
+                self.engine.recover(device, back=back)
+            except BlockrepError as error:
+                raise Wrong(f"recover refused: {type(error).__name__}: {error}") from error
+            return device.log
+
+    def check_after_recovery(self) -> str:
+        """The scratch is the old or the new disk, whole, and a second recovery does nothing."""
+        disk = self.scratch.content()
+        side = self._side_by_table()
+        found = self._side_by_filesystem(disk, side.host)
+        if side is not found:
+            raise Wrong(f"after recover the table is {side.name}, the filesystem {found.name}")
+        check_others(self.truth, self.scratch.path, side, disk)
+        check_boot_code(self.truth, disk)
+        for offset in side.superblock_offsets():
+            if is_locked(self._superblock(disk, offset)):
+                raise Wrong(f"the superblock at byte {offset} is still locked")
+        self._check_backups(disk, side.host, found)
+        if side.table is not None:
+            verify_table(self.scratch.path)
+        if not side.same_filesystem(disk) or self._ask(b"after", side.name.encode()):
+            self._full_check(side.host)
+        with RecordingDevice(self.scratch.path) as device:
+            action = self.engine.recover(device, back=False)
+            if action != NOTHING or device.log.writes:
+                raise Wrong(f"a second recover says {action!r}, {device.log.writes} writes")
+        return side.name
+
+    def check_touched(self, rng: random.Random) -> None:
+        """Someone mounts the unlocked filesystem and writes before recovery: that must stay."""
+        start = self.truth.old.host.start_bytes
+        host = self._side_by_table().host
+        data = rng.randbytes(50_000)
+        with loop_device(self.scratch.path, start, host.length_bytes) as device:
+            with mounted(device, read_only=False) as root:
+                (root / "written after the crash").write_bytes(data)
+            done = run(["e2fsck", "-fn", str(device)])
+            if done.returncode:
+                raise Wrong(f"after a mount and a write: {done.stdout}")
+        self.recover()
+        host = self._side_by_table().host
+        with loop_device(self.scratch.path, start, host.length_bytes, read_only=True) as device:
+            done = run(["e2fsck", "-fn", str(device)])
+            if done.returncode:
+                raise Wrong(f"recover after a mount and a write: {done.stdout}")
+            with mounted(device) as root:
+                if (root / "written after the crash").read_bytes() != data:
+                    raise Wrong("recover lost a file written after the crash")
+
+    def _side_by_table(self) -> Side:
+        old, new = self.truth.sides
+        if old.table is None:
+            return self._bare_side()
+        view = read_table(self.scratch.path)
+        for side in (old, new):
+            if side.table is not None and view.text == side.table.text:
+                return side
+        raise Wrong(f"the table is neither the old nor the new one: {view.text}")
+
+    def _bare_side(self) -> Side:
+        """Without a table the filesystem alone decides."""
+        disk = self.scratch.content()
+        count = blocks_count(self._superblock(disk, 1024))
+        new = self.truth.new
+        return new if count == new.geometry.blocks else self.truth.old
+
+    def _side_by_filesystem(self, disk: Disk, window: Partition) -> Side:
+        superblock = self._superblock(disk, window.start_bytes + 1024)
+        if not is_superblock(superblock):
+            raise Wrong("there is no superblock")
+        count = blocks_count(superblock)
+        for side in self.truth.sides:
+            if side.geometry.blocks == count:
+                if count * side.geometry.block_bytes > window.length_bytes:
+                    raise Wrong("the filesystem is longer than its partition")
+                return side
+        raise Wrong(f"a filesystem of {count} blocks is neither old nor new")
+
+    def _check_backups(self, disk: Disk, window: Partition, side: Side) -> None:
+        """No backup superblock offers the other geometry to `mount -o sb=` or `e2fsck -b`."""
+        for offset in side.superblock_offsets()[1:]:
+            backup = self._superblock(disk, offset)
+            if not is_superblock(backup) or is_locked(backup):
+                continue
+            if blocks_count(backup) != side.geometry.blocks:
+                raise Wrong(f"the backup superblock at byte {offset} is of the other state")
+        other = self.truth.new if side is self.truth.old else self.truth.old
+        for offset in set(other.superblock_offsets()[1:]) - set(side.superblock_offsets()):
+            backup = self._superblock(disk, offset)
+            if not window.start_bytes <= offset < window.end_bytes - SUPERBLOCK_BYTES:
+                continue
+            if not self._uses(side, offset) and self._offers(backup, other):
+                raise Wrong(f"a stale superblock at byte {offset} can still be mounted")
+
+    def _offers(self, superblock: bytes, side: Side) -> bool:
+        live = is_superblock(superblock) and not is_locked(superblock)
+        return live and blocks_count(superblock) == side.geometry.blocks
+
+    def _uses(self, side: Side, offset: int) -> bool:
+        at = offset - side.host.start_bytes
+        return any(first <= at < last for first, last in side.geometry.used)
+
+    def _check_locked(self, disk: Disk, window: Partition) -> None:
+        """Mount and e2fsck, through the primary and every backup: refused, not one byte changed."""
+        if not self._ask(b"locked", self._superblocks(disk, window)):
+            return
+        tools = self._tools(window)
+        for tool in tools:
+            self._use(tool, window)
+        if same_bytes(self.scratch.content(), disk, 0, len(disk)):
+            return
+        for tool in tools:  # which one was it?
+            self.scratch.put(disk)
+            self._use(tool, window)
+            if not same_bytes(now := self.scratch.content(), disk, 0, len(disk)):
+                ranges = changed_ranges(disk, now)[:5]
+                raise Wrong(f"{' '.join(tool)} changed a locked disk: {ranges}")
+        raise Wrong("mount or e2fsck changed a locked disk")
+
+    def _tools(self, window: Partition) -> list[list[str]]:
+        block_bytes = self.truth.old.geometry.block_bytes
+        tools = [["e2fsck", "-y"], ["e2fsck", "-fy"]]
+        if self.truth.mountable:
+            tools += [["mount"], ["mount", "noload"]]
+        for offset in self.truth.backup_offsets():
+            at = offset - window.start_bytes
+            if at + block_bytes > window.length_bytes:
+                continue
+            tools.append(["e2fsck", "-fy", "-b", str(at // block_bytes), "-B", str(block_bytes)])
+            if self.truth.mountable:
+                tools.append(["mount", f"sb={at // 1024}"])
+        return tools
+
+    def _use(self, tool: list[str], window: Partition) -> None:
+        path, start, length = self.scratch.path, window.start_bytes, window.length_bytes
+        with loop_device(path, start, length) as device:
+            if tool[0] == "e2fsck":
+                done = run([*tool, str(device)])
+                if done.returncode & 8 == 0:
+                    raise Wrong(f"{' '.join(tool)} accepts a locked disk: {done.stdout[:500]}")
+                return
+            try:
+                with mounted(device, ",".join(tool[1:]), read_only=False):
+                    pass
+            except OSError:
+                return
+            raise Wrong(f"{' '.join(tool)} mounts a locked disk")
+
+    def _full_check(self, host: Partition) -> None:
+        check_filesystem(
+            self.scratch.path,
+            host.start_bytes,
+            host.length_bytes,
+            self.truth.manifest,
+            mountable=self.truth.mountable,
+        )
+
+    def _ask(self, question: bytes, about: bytes) -> bool:
+        """Whether other programs are to be asked: always, or the first time for what they see."""
+        key = hashlib.blake2b(question + about, digest_size=16).digest()
+        if key in self._asked and not self.thorough:
+            return False
+        self._asked.add(key)
+        return True
+
+    def _superblocks(self, disk: Disk, window: Partition) -> bytes:
+        """Window, and all that a program reads before it decides whether to go on."""
+        offsets = [window.start_bytes + 1024, *self.truth.backup_offsets()]
+        parts = [self._superblock(disk, offset) for offset in offsets]
+        return repr(window).encode() + b"".join(parts)
+
+    def _superblock(self, disk: Disk, offset: int) -> bytes:
+        return bytes(disk[offset : offset + SUPERBLOCK_BYTES])

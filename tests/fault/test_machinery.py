@@ -1,0 +1,71 @@
+"""The crash tests tested: a right engine passes, each wrong one is caught."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from images.build import Disk, build_disk
+from images.kinds import MIB, Kind
+
+from fault.campaign import Effort, Score, run_campaign
+from fault.fake import MISTAKES, FakeEngine, shrunk_copy
+from fault.recorder import RecordingDevice
+from fault.truth import Truth, learn_truth
+
+FAKE = Kind(
+    "fake",
+    ("-t", "ext4", "-b", "1024", "-J", "size=1", "-N", "2048", "-O", "^metadata_csum"),
+    table="dos",
+    disk_mib=40,
+    first_mib=25,
+    spare_mib=12,
+)
+NEW_LENGTH = 24 * MIB
+
+
+class Fakes:
+    """The disk, its new state, and engines on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.disk: Disk = build_disk(FAKE)
+        self.initial = self.disk.path
+        self.final = folder / "final.img"
+        start, length = self.disk.host_start_bytes, self.disk.host_length_bytes
+        shrunk_copy(self.initial, self.final, start, length, NEW_LENGTH)
+        self.truth: Truth = learn_truth(self.initial, self.final, start, table=True, mountable=True)
+        self.folder = folder
+
+    def campaign(self, mistake: str, effort: Effort) -> Score:
+        superblocks = self.truth.old.superblock_offsets()
+        log_at = self.disk.host_start_bytes + self.disk.host_length_bytes
+        old, new = self.truth.old.content, self.truth.new.content
+        engine = FakeEngine(old, new, superblocks, log_at, mistake)
+        image = self.folder / "run.img"
+        shutil.copyfile(self.initial, image)
+        image.chmod(0o600)
+        with RecordingDevice(image) as device:
+            engine.run(device)
+            log = device.log
+        return run_campaign(self.truth, log, engine, effort)
+
+
+@pytest.fixture(scope="module")
+def fakes(tmp_path_factory: pytest.TempPathFactory) -> Fakes:
+    return Fakes(tmp_path_factory.mktemp("fake"))
+
+
+def test_right_engine_passes(fakes: Fakes, seed: int) -> None:
+    score = fakes.campaign("", Effort(seed, budget_s=8))
+    print(score)
+    assert not score.failures, "\n".join(score.failures)
+    assert score.tried > 30
+    assert set(score.before) == {"old", "locked", "new"}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_wrong_engine_is_caught(fakes: Fakes, mistake: str, seed: int) -> None:
+    score = fakes.campaign(mistake, Effort(seed, budget_s=15, back_share=1.0, nested_share=0.5))
+    print(score, *score.failures[:2], sep="\n")
+    assert score.failed, f"nobody noticed: {mistake}"

@@ -1,0 +1,1 @@
+"""Small test disks with aged filesystems in them, built once and kept in a cache."""
