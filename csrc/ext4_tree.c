@@ -57,8 +57,8 @@ static int emit(const struct walk *walk, const struct br_run *run)
 	int result = br_check_blk(tree->handle, run->pblk, walk->inode->ino, walk->err);
 
 	if (!result)
-		result = br_check_blk(tree->handle, run->pblk + run->length - 1,
-		                      walk->inode->ino, walk->err);
+		result = br_check_blk(tree->handle, run->pblk + run->length - 1, walk->inode->ino,
+		                      walk->err);
 	if (result)
 		return result;
 	if (run->length > tree->budget)
@@ -210,7 +210,8 @@ static int walk_indirect(struct joiner *joiner, uint64_t root, unsigned int dept
 		result = read_node(walk, root, 0, &buffer);
 	if (result)
 		return result;
-	stack[0] = (struct level){.node = buffer, .count = per_blk, .depth = depth - 1, .low = lblk};
+	stack[0] =
+		(struct level){.node = buffer, .count = per_blk, .depth = depth - 1, .low = lblk};
 	for (;;) {
 		struct level *level = &stack[top];
 		if (level->next == level->count) {
@@ -232,8 +233,10 @@ static int walk_indirect(struct joiner *joiner, uint64_t root, unsigned int dept
 			result = flush_run(joiner);
 			if (!result)
 				result = read_node(walk, pblk, top + 1, &buffer);
-			stack[top + 1] = (struct level){.node = buffer, .count = per_blk,
-			                                .depth = level->depth - 1, .low = at};
+			stack[top + 1] = (struct level){.node = buffer,
+			                                .count = per_blk,
+			                                .depth = level->depth - 1,
+			                                .low = at};
 			top++;
 		}
 		if (result)

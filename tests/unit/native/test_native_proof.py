@@ -183,7 +183,10 @@ def test_a_difference_is_found(
     image, shadow = make_image("ext4"), tmp_path / "shadow.img"
     shutil.copy(image, shadow)
     run("debugfs", "-w", "-R", command, str(shadow))
-    with Filesystem.open(image) as before, Filesystem.open(shadow) as after:
-        with pytest.raises(ProofFailed) as caught:
-            compare(before, after, match_inodes(before, after))
+    with (
+        Filesystem.open(image) as before,
+        Filesystem.open(shadow) as after,
+        pytest.raises(ProofFailed) as caught,
+    ):
+        compare(before, after, match_inodes(before, after))
     assert caught.value.message
