@@ -101,8 +101,8 @@ void br_fs_geometry(struct br_fs *fs, struct br_geometry *out);
 int br_fs_group(struct br_fs *fs, uint32_t group, struct br_group *out, struct br_err *err);
 
 /* Every block whose content is metadata in a wide sense, as a normalised list: superblocks and
- * descriptors with their backups, initialised bitmaps and tables, trees, directories, symlinks, xattr
- * blocks, quota and orphan files, the journal's superblock. -EUCLEAN on damage. */
+ * descriptors with their backups, initialised bitmaps and tables, trees, directories, symlinks,
+ * xattr blocks, quota and orphan files, the journal's superblock. -EUCLEAN on damage. */
 int br_fs_metadata(struct br_fs *fs, struct br_extents *out, struct br_err *err);
 
 /* Normalised lists out of the block bitmap. */
@@ -122,12 +122,12 @@ struct br_map_inode {
 	uint64_t blocks;       /* of data, tree blocks not counted */
 	uint64_t first_extent; /* index of its first item in br_map_extents */
 	uint32_t extent_count;
-	uint32_t runs;         /* physical runs; metadata of the groups between two does not part them */
+	uint32_t runs; /* physical runs; metadata of the groups between two does not part them */
 	uint32_t ino;
-	uint32_t flags;        /* i_flags */
+	uint32_t flags; /* i_flags */
 	uint16_t mode;
-	uint16_t kind;         /* enum br_kind: file, ea, directory, symlink, special, journal, quota,
-	                          orphan, resize, bad blocks */
+	uint16_t kind; /* enum br_kind: file, ea, directory, symlink, special, journal, quota,
+	                  orphan, resize, bad blocks */
 	uint32_t links;
 };
 
@@ -199,7 +199,8 @@ void br_inode_map_free(struct br_inode_map *map);
 uint32_t br_inode_map_renumbered(const struct br_inode_map *map);
 
 /* Put right on `after` (writable) what resize2fs leaves wrong: times, numbers of special inodes,
- * checksums of the orphan file, the journal's backup in the superblock, free counts, quota usage. */
+ * checksums of the orphan file, the journal's backup in the superblock, free counts, quota usage.
+ */
 int br_restore(struct br_fs *before, struct br_fs *after, const struct br_inode_map *map,
                struct br_err *err);
 
@@ -217,8 +218,8 @@ struct br_copies {
 
 void br_copies_free(struct br_copies *list);
 
-/* Prove that every inode of `after` is one of `before` with the same fields and the same content, and
- * give the data blocks that must be copied for that, by source. */
+/* Prove that every inode of `after` is one of `before` with the same fields and the same content,
+ * and give the data blocks that must be copied for that, by source. */
 int br_compare(struct br_fs *before, struct br_fs *after, const struct br_inode_map *map,
                struct br_copies *out, struct br_err *err);
 
