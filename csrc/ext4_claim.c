@@ -14,7 +14,7 @@ static uint64_t ratio_of(const struct br_claims *claims)
 
 static int is_claimed(const struct br_claims *claims, uint64_t cluster)
 {
-	return claims->bits[cluster / 64] >> (cluster % 64) & 1;
+	return (claims->bits[cluster / 64] >> (cluster % 64) & 1) != 0;
 }
 
 static void claim(struct br_claims *claims, uint64_t cluster)
@@ -158,9 +158,9 @@ int br_claims_check(const struct br_claims *claims, struct br_err *err)
 		return result;
 	if (agreed != claims->claimed)
 		return br_fail(err, EUCLEAN, "%llu blocks in use are marked free",
-		               (unsigned long long)((claims->claimed - agreed) * ratio));
+		               (unsigned long long)(claims->claimed - agreed) * ratio);
 	if (marked != agreed)
 		return br_fail(err, EUCLEAN, "%llu blocks are marked used but belong to nothing",
-		               (unsigned long long)((marked - agreed) * ratio));
+		               (unsigned long long)(marked - agreed) * ratio);
 	return 0;
 }

@@ -179,7 +179,7 @@ static int read_tree(struct tree_reader *reader, const uint8_t *root, size_t roo
 			reader->depth--;
 			continue;
 		}
-		const uint8_t *entry = level->node + ENTRY_BYTES * (1 + level->next++);
+		const uint8_t *entry = level->node + (size_t)ENTRY_BYTES * (1 + level->next++);
 		if (reader->depth == reader->root_depth)
 			result = read_leaf(reader, entry);
 		else

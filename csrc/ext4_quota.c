@@ -122,7 +122,7 @@ static int is_entry_of(const uint8_t *entry, uint32_t id)
 static int change_entry(struct quota_file *file, const struct br_quota_change *change,
                         uint8_t *leaf)
 {
-	for (int i = 0; i < ENTRIES; i++) {
+	for (size_t i = 0; i < ENTRIES; i++) {
 		uint8_t *entry = leaf + LEAF_HEADER_BYTES + i * ENTRY_BYTES;
 		if (!is_entry_of(entry, change->id))
 			continue;
@@ -138,14 +138,14 @@ static int change_entry(struct quota_file *file, const struct br_quota_change *c
 static int apply_one(struct quota_file *file, const struct br_quota_change *change)
 {
 	uint64_t unit = ROOT_UNIT;
-	uint8_t *bytes;
+	uint8_t *bytes = file->block;
 
-	for (int depth = 0; depth < TREE_DEPTH; depth++) {
+	for (unsigned int depth = 0; depth < TREE_DEPTH; depth++) {
 		int result = load_unit(file, unit, &bytes);
 		if (result)
 			return result;
-		unit = br_load32(bytes +
-		                 4 * ((change->id >> (8 * (TREE_DEPTH - 1 - depth))) & 0xFF));
+		size_t slot = change->id >> (8 * (TREE_DEPTH - 1 - depth)) & 0xFF;
+		unit = br_load32(bytes + 4 * slot);
 		if (!unit)
 			return br_fail(file->err, EUCLEAN, "a quota file has no entry for id %u",
 			               change->id);
