@@ -32,7 +32,7 @@ def run_copies(
         progress.check()
         _run_batch(device, host_offset_bytes, block_bytes, batch, buffer)
         progress.advance(sum(c.length for c in batch) * block_bytes)
-    # The log and the lock may only come when what they rely on is on the medium.
+    # C1: the log and the lock may only come when what they rely on is on the medium.
     device.flush()
 
 
