@@ -150,10 +150,10 @@ def _make_disk(
         check=True,
         capture_output=True,
     )
+    mkfs = ("mke2fs", "-q", "-F", "-b", "4096")
     for kind, start, length in (("ext4", host_start, host_bytes), ("ext2", other, OTHER_BYTES)):
         subprocess.run(
-            ["mke2fs", "-q", "-F", "-t", kind, "-b", "4096", "-E", f"offset={start},nodiscard"]
-            + [str(disk), str(length // 4096)],
+            [*mkfs, "-t", kind, "-E", f"offset={start},nodiscard", str(disk), str(length // 4096)],
             check=True,
             capture_output=True,
         )
