@@ -43,6 +43,9 @@ BOOT_FILES = {
     "/syslinux/ldlinux.sys": "SYSLINUX",
     "/boot/map": "LILO",
 }
+# A check of a healthy filesystem takes a small fraction of this, also on a slow disk.
+CHECK_BASE_S = 30
+CHECK_BYTES_PER_S = 1_000_000
 GRUB_KERNEL_SECTOR_OFFSET = 0x5C
 BOOT_SECTOR_BYTES = 512
 
@@ -107,9 +110,16 @@ def repair_host(device: Device, host_offset_bytes: int) -> None:
         )
 
 
-def check_filesystem(name: str) -> None:
-    """`e2fsck -fn`: `FilesystemDamaged` with what it found, when it is not clean."""
-    result = run_program(["e2fsck", "-f", "-n", name])
+def check_filesystem(name: str, superblock: Superblock) -> None:
+    """`e2fsck -fn`: `FilesystemDamaged` with what it found, when it is not clean.
+
+    There is damage, and there are mixtures of features, that send it into an endless loop.
+    """
+    limit_s = CHECK_BASE_S + superblock.table_bytes / CHECK_BYTES_PER_S
+    try:
+        result = run_program(["e2fsck", "-f", "-n", name], timeout_s=limit_s)
+    except ProgramFailed as error:
+        raise FilesystemDamaged(f"the filesystem cannot be checked: {error.message}") from error
     if result.returncode & 8 and "unsupported feature" in result.stderr:
         raise FilesystemUnsupported("the installed e2fsck does not know this filesystem's features")
     if result.returncode:
