@@ -293,6 +293,7 @@ class Filesystem:
     def cells(self, count: int) -> list[Cell]:
         """What lies in each of `count` equal parts, for the pictures; at most one per block."""
         err = ffi.new("struct br_err *")
+        count = min(count, self.geometry.blocks)
         raw = ffi.new("struct br_cell[]", count)
         with self._map() as table:
             _check(lib.br_map_cells(table, raw, count, err), err)
@@ -425,8 +426,6 @@ def consolidate(
     result = lib.br_consolidate(handle[0], request, stats, err)
     # What failed must not hide behind a failure to write back what is thrown away anyway.
     closed = lib.br_fs_close(handle[0], err if result == 0 else ffi.NULL)
-    if result == -errno.EBUSY:
-        raise FilesystemUnsupported(ffi.string(err.message).decode(errors="replace"))
     _check(result or closed, err)
     names = (field.name for field in fields(ConsolidateStats))
     return ConsolidateStats(**{name: int(getattr(stats, name)) for name in names})

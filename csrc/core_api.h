@@ -41,7 +41,7 @@ int br_fs_open(const char *path, uint64_t offset_bytes, int writable, struct br_
 /* Writes back what changed (writable handles) and releases the handle even on failure. */
 int br_fs_close(struct br_fs *fs, struct br_err *err);
 
-/* ---- consolidation: everything below an end (free_runs, ext4_mapping, ext4_relocate, ext4_remap) ---- */
+/* ---- consolidation: everything below an end (ext4_consolidate.c and what it calls) ---- */
 
 struct br_consolidate_request {
 	uint64_t end_blk;
@@ -61,17 +61,17 @@ struct br_consolidate_stats {
 	uint64_t must_blk;     /* data blocks that could not stay */
 	uint64_t copied_blk;   /* data blocks that move */
 	uint64_t copied_runs;
-	uint64_t nodes_allocated;   /* tree nodes and indirect blocks at new places */
-	uint64_t attributes_moved;  /* extended attribute blocks */
-	uint64_t recounted_inodes;  /* inodes whose i_blocks changed: quota has to follow */
-	uint64_t free_blk;          /* usable free blocks below the end before and ... */
-	uint64_t free_after_blk;    /* ... after, not counting what was freed */
+	uint64_t nodes_allocated;  /* tree nodes and indirect blocks at new places */
+	uint64_t attributes_moved; /* extended attribute blocks */
+	uint64_t recounted_inodes; /* inodes whose i_blocks changed: quota has to follow */
+	uint64_t free_blk;         /* usable free blocks below the end before and ... */
+	uint64_t free_after_blk;   /* ... after, not counting what was freed */
 };
 
 /* Map every block at or past end_blk, or forbidden, that an inode uses to a block below it that is
  * free now. Works on a shadow: data is not copied, metadata content is. -ENOSPC when it does not
- * fit (nothing changed), -EUCLEAN when the filesystem is damaged, -EBUSY when a pinned inode would
- * have to move; after any failure but -ENOSPC the shadow is to be thrown away. */
+ * fit (nothing changed), -EUCLEAN when the filesystem is damaged, -EOPNOTSUPP when a pinned inode
+ * would have to move; after any failure but -ENOSPC the shadow is to be thrown away. */
 int br_consolidate(struct br_fs *fs, const struct br_consolidate_request *request,
                    struct br_consolidate_stats *stats, struct br_err *err);
 /* ---- what is where in a filesystem (ext4_walk.c, ext4_space.c, ext4_map.c, ext4_names.c) ---- */
@@ -101,8 +101,8 @@ void br_fs_geometry(struct br_fs *fs, struct br_geometry *out);
 int br_fs_group(struct br_fs *fs, uint32_t group, struct br_group *out, struct br_err *err);
 
 /* Every block whose content is metadata in a wide sense, as a normalised list: superblocks and
- * descriptors with their backups, initialised bitmaps and tables, trees, directories, symlinks, xattr
- * blocks, quota and orphan files, the journal's superblock. -EUCLEAN on damage. */
+ * descriptors with their backups, initialised bitmaps and tables, trees, directories, symlinks,
+ * xattr blocks, quota and orphan files, the journal's superblock. -EUCLEAN on damage. */
 int br_fs_metadata(struct br_fs *fs, struct br_extents *out, struct br_err *err);
 
 /* Normalised lists out of the block bitmap. */
@@ -122,12 +122,12 @@ struct br_map_inode {
 	uint64_t blocks;       /* of data, tree blocks not counted */
 	uint64_t first_extent; /* index of its first item in br_map_extents */
 	uint32_t extent_count;
-	uint32_t runs;         /* physical runs; metadata of the groups between two does not part them */
+	uint32_t runs; /* physical runs; metadata of the groups between two does not part them */
 	uint32_t ino;
-	uint32_t flags;        /* i_flags */
+	uint32_t flags; /* i_flags */
 	uint16_t mode;
-	uint16_t kind;         /* enum br_kind: file, ea, directory, symlink, special, journal, quota,
-	                          orphan, resize, bad blocks */
+	uint16_t kind; /* enum br_kind: file, ea, directory, symlink, special, journal, quota,
+	                  orphan, resize, bad blocks */
 	uint32_t links;
 };
 
@@ -199,7 +199,8 @@ void br_inode_map_free(struct br_inode_map *map);
 uint32_t br_inode_map_renumbered(const struct br_inode_map *map);
 
 /* Put right on `after` (writable) what resize2fs leaves wrong: times, numbers of special inodes,
- * checksums of the orphan file, the journal's backup in the superblock, free counts, quota usage. */
+ * checksums of the orphan file, the journal's backup in the superblock, free counts, quota usage.
+ */
 int br_restore(struct br_fs *before, struct br_fs *after, const struct br_inode_map *map,
                struct br_err *err);
 
@@ -217,8 +218,8 @@ struct br_copies {
 
 void br_copies_free(struct br_copies *list);
 
-/* Prove that every inode of `after` is one of `before` with the same fields and the same content, and
- * give the data blocks that must be copied for that, by source. */
+/* Prove that every inode of `after` is one of `before` with the same fields and the same content,
+ * and give the data blocks that must be copied for that, by source. */
 int br_compare(struct br_fs *before, struct br_fs *after, const struct br_inode_map *map,
                struct br_copies *out, struct br_err *err);
 

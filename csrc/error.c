@@ -44,7 +44,7 @@ int br_fail_ext2(struct br_err *err, long code, const char *format, ...)
 		return -ENOMEM;
 	if (code == EXT2_ET_UNSUPP_FEATURE || code == EXT2_ET_RO_UNSUPP_FEATURE)
 		return -EOPNOTSUPP;
-	/* The library has a code of its own for each way in which a filesystem can be damaged, and a
-	 * short read is a filesystem that is longer than what holds it. */
+	/* The library has a code of its own for each way in which a filesystem can be damaged, and
+	 * a short read is a filesystem that is longer than what holds it. */
 	return code >= EXT2_ET_BASE && code < EXT2_ET_BASE + 256 ? -EUCLEAN : -EIO;
 }

@@ -14,7 +14,7 @@ static uint64_t ratio_of(const struct br_claims *claims)
 
 static int is_claimed(const struct br_claims *claims, uint64_t cluster)
 {
-	return claims->bits[cluster / 64] >> (cluster % 64) & 1;
+	return (claims->bits[cluster / 64] >> (cluster % 64) & 1) != 0;
 }
 
 static void claim(struct br_claims *claims, uint64_t cluster)
@@ -43,8 +43,8 @@ static int claim_fixed(struct br_claims *claims, struct br_err *err)
 int br_claims_open(struct br_claims *claims, struct br_fs *handle, struct br_err *err)
 {
 	*claims = (struct br_claims){.handle = handle};
-	claims->clusters = (ext2fs_blocks_count(handle->fs->super) + ratio_of(claims) - 1) /
-	                   ratio_of(claims);
+	claims->clusters =
+		(ext2fs_blocks_count(handle->fs->super) + ratio_of(claims) - 1) / ratio_of(claims);
 	claims->bits = calloc(claims->clusters / 64 + 1, sizeof(*claims->bits));
 	if (!claims->bits)
 		return br_fail(err, ENOMEM, "out of memory for the map of the owners");
@@ -62,7 +62,8 @@ int br_claims_block(struct br_claims *claims, uint64_t blk, struct br_err *err)
 	uint64_t cluster = blk / ratio_of(claims);
 
 	if (cluster >= claims->clusters)
-		return br_fail(err, EUCLEAN, "block %llu lies past the end", (unsigned long long)blk);
+		return br_fail(err, EUCLEAN, "block %llu lies past the end",
+		               (unsigned long long)blk);
 	if (is_claimed(claims, cluster))
 		return br_fail(err, EUCLEAN, "block %llu has two owners", (unsigned long long)blk);
 	claim(claims, cluster);
@@ -83,7 +84,8 @@ static int claim_data(struct claiming *claiming, const struct br_run *run)
 	uint64_t logical = run->lblk / ratio;
 
 	if (run->pblk % ratio != run->lblk % ratio)
-		return br_fail(claiming->err, EUCLEAN, "block %llu is not where its cluster wants it",
+		return br_fail(claiming->err, EUCLEAN,
+		               "block %llu is not where its cluster wants it",
 		               (unsigned long long)run->pblk);
 	for (uint64_t cluster = run->pblk / ratio; cluster <= last; cluster++, logical++) {
 		if (cluster == claims->last_cluster && logical == claims->last_logical)
@@ -142,7 +144,7 @@ int br_claims_check(const struct br_claims *claims, struct br_err *err)
 {
 	struct br_extents used = {0};
 	uint64_t ratio = ratio_of(claims);
-	uint64_t agreed = 0, marked = 0;
+	uint64_t agreed = 0, marked = 0, wrong;
 	int result = br_fs_used_extents(claims->handle, &used, err);
 
 	for (size_t i = 0; i < used.count && !result; i++) {
@@ -154,11 +156,13 @@ int br_claims_check(const struct br_claims *claims, struct br_err *err)
 	br_extents_free(&used);
 	if (result)
 		return result;
-	if (agreed != claims->claimed)
+	wrong = (claims->claimed - agreed) * ratio;
+	if (wrong)
 		return br_fail(err, EUCLEAN, "%llu blocks in use are marked free",
-		               (unsigned long long)((claims->claimed - agreed) * ratio));
-	if (marked != agreed)
+		               (unsigned long long)wrong);
+	wrong = (marked - agreed) * ratio;
+	if (wrong)
 		return br_fail(err, EUCLEAN, "%llu blocks are marked used but belong to nothing",
-		               (unsigned long long)((marked - agreed) * ratio));
+		               (unsigned long long)wrong);
 	return 0;
 }

@@ -9,8 +9,8 @@ struct br_claims {
 	uint64_t *bits;
 	uint64_t clusters;
 	uint64_t claimed;
-	/* Where the last data run of the current inode ended: with bigalloc two runs of one file may
-	 * share a cluster, if they share it logically too. */
+	/* Where the last data run of the current inode ended: with bigalloc two runs of one file
+	 * may share a cluster, if they share it logically too. */
 	uint64_t last_cluster;
 	uint64_t last_logical;
 };

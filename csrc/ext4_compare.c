@@ -78,8 +78,8 @@ static int add_copy(struct compare *compare, const struct br_stretch *stretch)
 		list->items = items;
 		list->capacity = capacity;
 	}
-	list->items[list->count++] = (struct br_copy){stretch->before_blk, stretch->after_blk,
-	                                              stretch->length};
+	list->items[list->count++] =
+		(struct br_copy){stretch->before_blk, stretch->after_blk, stretch->length};
 	return 0;
 }
 
@@ -105,8 +105,9 @@ static int load_blocks(struct compare *compare, uint64_t before_blk, uint64_t af
 	int result = br_read_blk(compare->before.normal.handle, before_blk, compare->before.block,
 	                         compare->err);
 
-	return result ? result : br_read_blk(compare->after.normal.handle, after_blk,
-	                                     compare->after.block, compare->err);
+	return result ? result
+	              : br_read_blk(compare->after.normal.handle, after_blk, compare->after.block,
+	                            compare->err);
 }
 
 static int blocks_agree(struct compare *compare)
@@ -161,11 +162,12 @@ static int compare_content(struct compare *compare, const struct br_inode *old,
                            const struct br_inode *new)
 {
 	struct br_stretch stretch;
-	int result = br_tree_collect(&compare->before.tree, old, &compare->before.runs,
-	                             compare->err);
+	int result =
+		br_tree_collect(&compare->before.tree, old, &compare->before.runs, compare->err);
 
 	if (!result)
-		result = br_tree_collect(&compare->after.tree, new, &compare->after.runs, compare->err);
+		result = br_tree_collect(&compare->after.tree, new, &compare->after.runs,
+		                         compare->err);
 	if (result)
 		return result;
 	struct br_run_pair pair = {.before = &compare->before.runs, .after = &compare->after.runs};
@@ -177,8 +179,7 @@ static int compare_content(struct compare *compare, const struct br_inode *old,
 	return result ? differ(compare, old->ino, "its extents cover other blocks") : 0;
 }
 
-static int note_acl(struct compare *compare, const struct br_inode *old,
-                    const struct br_inode *new)
+static int note_acl(struct compare *compare, const struct br_inode *old, const struct br_inode *new)
 {
 	uint64_t before = br_inode_acl_blk(compare->before.normal.handle, old);
 	uint64_t after = br_inode_acl_blk(compare->after.normal.handle, new);
@@ -214,7 +215,7 @@ static int compare_fields(struct compare *compare, const struct br_inode *old,
 		result = br_normal_inode(&compare->after.normal, new, compare->after.inode);
 	if (result)
 		return result;
-	if (memcmp(compare->before.inode, compare->after.inode, old->size))
+	if (memcmp(compare->before.inode, compare->after.inode, old->size) != 0)
 		return differ(compare, old->ino, "its fields changed");
 	return 0;
 }
@@ -266,14 +267,17 @@ static int compare_acls(struct compare *compare)
 		const struct acl_pair *pair = &compare->acls[i];
 		if (i && pair[-1].before_blk == pair->before_blk) {
 			if (pair[-1].after_blk != pair->after_blk)
-				result = differ(compare, pair->ino, "a shared xattr block was parted");
+				result = differ(compare, pair->ino,
+				                "a shared xattr block was parted");
 			continue;
 		}
 		result = load_blocks(compare, pair->before_blk, pair->after_blk);
 		if (!result)
-			result = br_normal_xattr_block(&compare->before.normal, compare->before.block);
+			result = br_normal_xattr_block(&compare->before.normal,
+			                               compare->before.block);
 		if (!result)
-			result = br_normal_xattr_block(&compare->after.normal, compare->after.block);
+			result =
+				br_normal_xattr_block(&compare->after.normal, compare->after.block);
 		if (!result && !blocks_agree(compare))
 			result = differ(compare, pair->ino, "its xattr block changed");
 		if (!result)
@@ -316,7 +320,8 @@ static int compare_super(struct compare *compare)
 	br_normal_super(&compare->after.normal, &after);
 	for (size_t i = 0; i < sizeof(before); i++)
 		if (((const char *)&before)[i] != ((const char *)&after)[i])
-			return br_fail(compare->err, EUCLEAN, "the superblock changed at byte %zu", i);
+			return br_fail(compare->err, EUCLEAN, "the superblock changed at byte %zu",
+			               i);
 	return 0;
 }
 

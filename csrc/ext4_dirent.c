@@ -36,7 +36,8 @@ int br_dirent_next(struct br_dir_part *part, struct br_dirent *out, struct br_er
 		return br_fail(err, EUCLEAN, "directory %u: an entry is cut off", part->dir);
 	unsigned int length = decode_length(br_load16(entry + 4), part->length);
 	if (length < HEADER_BYTES || length % 4 || length > left)
-		return br_fail(err, EUCLEAN, "directory %u: an entry has length %u", part->dir, length);
+		return br_fail(err, EUCLEAN, "directory %u: an entry has length %u", part->dir,
+		               length);
 	*out = (struct br_dirent){
 		.ino = br_load32(entry),
 		.offset = part->at,
@@ -62,12 +63,12 @@ void br_dir_inline_parts(const struct br_inode *inode, struct br_dir_part parts[
 	struct br_xattrs list = br_xattrs_in_inode(inode->raw, inode->size);
 	struct br_xattr entry;
 
-	parts[0] = (struct br_dir_part){.bytes = inode->raw + INLINE_AT + 4,
-	                                .length = INLINE_BYTES - 4, .dir = inode->ino};
+	parts[0] = (struct br_dir_part){
+		.bytes = inode->raw + INLINE_AT + 4, .length = INLINE_BYTES - 4, .dir = inode->ino};
 	parts[1] = (struct br_dir_part){.bytes = inode->raw, .dir = inode->ino};
 	while (br_xattr_next(&list, &entry)) {
 		if (entry.name_index != SYSTEM_INDEX || entry.name_length != 4 ||
-		    memcmp(entry.name, "data", 4) || entry.value_ino)
+		    memcmp(entry.name, "data", 4) != 0 || entry.value_ino)
 			continue;
 		if (entry.value_bytes > list.length ||
 		    entry.value_offset > list.length - entry.value_bytes)
@@ -77,10 +78,9 @@ void br_dir_inline_parts(const struct br_inode *inode, struct br_dir_part parts[
 	}
 }
 
-static int walk_part(struct br_dir_part *part, br_dirent_fn fn, void *context,
-                     struct br_err *err)
+static int walk_part(struct br_dir_part *part, br_dirent_fn fn, void *context, struct br_err *err)
 {
-	struct br_dirent entry;
+	struct br_dirent entry = {0};
 
 	for (;;) {
 		int result = br_dirent_next(part, &entry, err);
@@ -115,7 +115,8 @@ int br_dir_walk(struct br_tree *tree, const struct br_inode *dir, struct br_run_
 	for (size_t i = 0; i < runs->count && !result; i++) {
 		const struct br_run *run = &runs->items[i];
 		for (uint64_t blk = 0; blk < run->length && !result; blk++) {
-			struct br_dir_part part = {.bytes = buffer, .length = size, .dir = dir->ino};
+			struct br_dir_part part = {
+				.bytes = buffer, .length = size, .dir = dir->ino};
 			result = br_read_blk(tree->handle, run->pblk + blk, buffer, err);
 			if (!result)
 				result = walk_part(&part, fn, context, err);

@@ -30,7 +30,8 @@ void br_dir_inline_parts(const struct br_inode *inode, struct br_dir_part parts[
 
 typedef int (*br_dirent_fn)(void *context, const struct br_dirent *entry);
 
-/* Call fn for each used entry but "." and "..". `runs` and `buffer` (a block) are working memory. */
+/* Call fn for each used entry but "." and "..". `runs` and `buffer` (a block) are working memory.
+ */
 int br_dir_walk(struct br_tree *tree, const struct br_inode *dir, struct br_run_list *runs,
                 uint8_t *buffer, br_dirent_fn fn, void *context, struct br_err *err);
 

@@ -34,7 +34,7 @@ static int add_descriptors(ext2_filsys fs, dgrp_t group, int reserved, struct br
 {
 	blk64_t super = 0, old_desc = 0, new_desc = 0;
 	uint64_t count = ext2fs_has_feature_meta_bg(fs->super) ? fs->super->s_first_meta_bg
-	                                                        : fs->desc_blocks;
+	                                                       : fs->desc_blocks;
 	int result = 0;
 
 	ext2fs_super_and_bgd_loc2(fs, group, &super, &old_desc, &new_desc, NULL);
@@ -42,8 +42,8 @@ static int add_descriptors(ext2_filsys fs, dgrp_t group, int reserved, struct br
 		count += fs->super->s_reserved_gdt_blocks;
 	if (super || group == 0)
 		result = br_extents_add(list, super, 1);
-	/* With 1 KiB blocks the boot block is block 0 and the superblock is block 1; with larger ones
-	 * both share block 0. */
+	/* With 1 KiB blocks the boot block is block 0 and the superblock is block 1; with larger
+	 * ones both share block 0. */
 	if (!result && old_desc)
 		result = br_extents_add(list, old_desc, count);
 	if (!result && new_desc)
@@ -53,7 +53,8 @@ static int add_descriptors(ext2_filsys fs, dgrp_t group, int reserved, struct br
 
 static int add_tables(ext2_filsys fs, dgrp_t group, int reserved, struct br_extents *list)
 {
-	uint64_t table = reserved ? fs->inode_blocks_per_group : br_group_used_table_blks(fs, group);
+	uint64_t table =
+		reserved ? fs->inode_blocks_per_group : br_group_used_table_blks(fs, group);
 	int result = br_extents_add(list, ext2fs_inode_table_loc(fs, group), table);
 
 	if (!result && (reserved || br_group_has_block_bitmap(fs, group)))
@@ -80,7 +81,8 @@ int br_group_metadata(struct br_fs *handle, int reserved, struct br_extents *lis
 	if (list->count) {
 		const struct br_extent *last = &list->items[list->count - 1];
 		if (last->start + last->length > ext2fs_blocks_count(fs->super))
-			return br_fail(err, EUCLEAN, "metadata of a group lies outside the filesystem");
+			return br_fail(err, EUCLEAN,
+			               "metadata of a group lies outside the filesystem");
 	}
 	return 0;
 }

@@ -28,15 +28,17 @@ int br_check_blk(struct br_fs *handle, uint64_t blk, ext2_ino_t ino, struct br_e
 	if (blk >= handle->fs->super->s_first_data_block &&
 	    blk < ext2fs_blocks_count(handle->fs->super))
 		return 0;
-	return br_fail(err, EUCLEAN, "inode %u names block %llu, which the filesystem does not have",
-	               ino, (unsigned long long)blk);
+	return br_fail(err, EUCLEAN,
+	               "inode %u names block %llu, which the filesystem does not have", ino,
+	               (unsigned long long)blk);
 }
 
 int br_read_blk(struct br_fs *handle, uint64_t blk, uint8_t *buffer, struct br_err *err)
 {
 	errcode_t code = io_channel_read_blk64(handle->fs->io, blk, 1, buffer);
 
-	return code ? br_fail_ext2(err, code, "cannot read block %llu", (unsigned long long)blk) : 0;
+	return code ? br_fail_ext2(err, code, "cannot read block %llu", (unsigned long long)blk)
+	            : 0;
 }
 
 uint64_t br_inode_size(const struct br_inode *inode)
@@ -130,8 +132,8 @@ static int load(struct br_inode_reader *reader, dgrp_t group, uint64_t table_blk
 	if (left > reader->capacity)
 		left = reader->capacity;
 	if (table < fs->super->s_first_data_block || blk + left > ext2fs_blocks_count(fs->super))
-		return br_fail(err, EUCLEAN, "the inode table of group %u lies outside the filesystem",
-		               group);
+		return br_fail(err, EUCLEAN,
+		               "the inode table of group %u lies outside the filesystem", group);
 	reader->blocks = 0;
 	errcode_t code = io_channel_read_blk64(fs->io, blk, (int)left, reader->buffer);
 	if (code)
@@ -172,8 +174,8 @@ int br_inode_next(struct br_inode_reader *reader, struct br_inode *out, struct b
 	ext2_ino_t ino = out->ino;
 
 	while (ino < last) {
-		errcode_t code = ext2fs_find_first_set_inode_bitmap2(fs->inode_map, ino + 1, last,
-		                                                     &ino);
+		errcode_t code =
+			ext2fs_find_first_set_inode_bitmap2(fs->inode_map, ino + 1, last, &ino);
 		if (code == ENOENT)
 			return 0;
 		if (code)

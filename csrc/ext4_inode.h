@@ -8,15 +8,15 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "inodes are copied as 
 
 /* What an inode's blocks hold, if it has any. */
 enum br_kind {
-	BR_KIND_FILE,      /* plain bytes: regular files, the boot loader inode */
-	BR_KIND_EA,        /* the value of one large xattr */
+	BR_KIND_FILE, /* plain bytes: regular files, the boot loader inode */
+	BR_KIND_EA,   /* the value of one large xattr */
 	BR_KIND_DIRECTORY,
 	BR_KIND_SYMLINK,
-	BR_KIND_SPECIAL,   /* device, FIFO, socket */
+	BR_KIND_SPECIAL, /* device, FIFO, socket */
 	BR_KIND_JOURNAL,
 	BR_KIND_QUOTA,
-	BR_KIND_ORPHAN,    /* the orphan file */
-	BR_KIND_RESIZE,    /* maps the reserved group descriptor blocks */
+	BR_KIND_ORPHAN, /* the orphan file */
+	BR_KIND_RESIZE, /* maps the reserved group descriptor blocks */
 	BR_KIND_BAD_BLOCKS,
 };
 

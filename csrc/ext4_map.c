@@ -24,7 +24,8 @@ struct build {
 	struct br_map *map;
 	const struct br_extents *fixed; /* the groups' own metadata: files cannot lie there */
 	struct br_map_inode *entry;
-	uint64_t expected_blk;
+	uint64_t expected_blk; /* where the last run ended */
+	uint64_t expected_lblk;
 };
 
 static int is_fixed(const struct br_extents *fixed, uint64_t start, uint64_t end)
@@ -43,14 +44,18 @@ static int is_fixed(const struct br_extents *fixed, uint64_t start, uint64_t end
 }
 
 /* Whether a run can follow what came before without being a fragment of its own. */
-static int continues(const struct build *build, uint64_t pblk)
+static int continues(const struct build *build, const struct br_run *run)
 {
+	uint64_t pblk = run->pblk;
 	uint64_t expected = build->expected_blk;
 	uint64_t ratio = (uint64_t)EXT2FS_CLUSTER_RATIO(build->map->handle->fs);
 
 	if (pblk < expected)
 		return 0;
 	if (pblk == expected || is_fixed(build->fixed, expected, pblk))
+		return 1;
+	/* Room left for what a hole may become. */
+	if (pblk - expected == run->lblk - build->expected_lblk)
 		return 1;
 	/* A hole may begin or end within a cluster. */
 	return ratio > 1 && pblk / ratio <= (expected - 1) / ratio + 1;
@@ -81,9 +86,10 @@ static int add_run(void *context, const struct br_run *run)
 			build->expected_blk++;
 		return 0;
 	}
-	if (entry->extent_count == 0 || !continues(build, run->pblk))
+	if (entry->extent_count == 0 || !continues(build, run))
 		entry->runs++;
 	build->expected_blk = run->pblk + run->length;
+	build->expected_lblk = run->lblk + run->length;
 	if (grow((void **)&map->extents, &map->extent_capacity, map->extent_count,
 	         sizeof(*map->extents)))
 		return -ENOMEM;

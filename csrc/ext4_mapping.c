@@ -179,7 +179,7 @@ static int read_tree(struct tree_reader *reader, const uint8_t *root, size_t roo
 			reader->depth--;
 			continue;
 		}
-		const uint8_t *entry = level->node + ENTRY_BYTES * (1 + level->next++);
+		const uint8_t *entry = level->node + (size_t)ENTRY_BYTES * (1 + level->next++);
 		if (reader->depth == reader->root_depth)
 			result = read_leaf(reader, entry);
 		else
@@ -222,8 +222,7 @@ static int read_block(ext2_filsys fs, blk64_t *blk, e2_blkcnt_t lblk, blk64_t re
 	return reader->result ? BLOCK_ABORT : 0;
 }
 
-static int read_blocks(ext2_filsys fs, ext2_ino_t ino, struct br_mapping *map,
-                       uint64_t *budget_blk)
+static int read_blocks(ext2_filsys fs, ext2_ino_t ino, struct br_mapping *map, uint64_t *budget_blk)
 {
 	struct block_reader reader = {.map = map, .budget_blk = budget_blk};
 	errcode_t code =
@@ -235,7 +234,7 @@ static int read_blocks(ext2_filsys fs, ext2_ino_t ino, struct br_mapping *map,
 }
 
 int br_mapping_read(ext2_filsys fs, ext2_ino_t ino, struct ext2_inode *inode,
-                      struct br_mapping *map, uint64_t *budget_blk, struct br_err *err)
+                    struct br_mapping *map, uint64_t *budget_blk, struct br_err *err)
 {
 	int result;
 

@@ -31,7 +31,7 @@ struct br_mapping {
  * the blocks named, over all calls; it is lowered by what was found. -EUCLEAN for a tree that is
  * damaged or too large. */
 int br_mapping_read(ext2_filsys fs, ext2_ino_t ino, struct ext2_inode *inode,
-                      struct br_mapping *map, uint64_t *budget_blk, struct br_err *err);
+                    struct br_mapping *map, uint64_t *budget_blk, struct br_err *err);
 /* Append, joined to the last item where both are consecutive; splits at the longest extent. */
 int br_mapping_add(struct br_mapping *map, struct br_mapped item);
 void br_mapping_free(struct br_mapping *map);

@@ -101,19 +101,22 @@ static int add_pair(struct match *match, ext2_ino_t old, ext2_ino_t new)
 	struct br_err *err = match->err;
 
 	if (old <= map->limit)
-		return old == new ? 0 : br_fail(err, EUCLEAN, "inode %u became %u for no reason", old,
-		                                new);
+		return old == new ? 0
+		                  : br_fail(err, EUCLEAN, "inode %u became %u for no reason", old,
+		                            new);
 	if (!is_used(match->before.handle, old))
 		return br_fail(err, EUCLEAN, "a name refers to inode %u, which is not in use", old);
 	ext2_ino_t *place = &map->new_of[old - map->limit - 1];
 	if (*place)
-		return *place == new ? 0 : br_fail(err, EUCLEAN, "inode %u became both %u and %u", old,
-		                                   *place, new);
+		return *place == new ? 0
+		                     : br_fail(err, EUCLEAN, "inode %u became both %u and %u", old,
+		                               *place, new);
 	if (!is_used(match->after.handle, new) || is_used(match->before.handle, new))
-		return br_fail(err, EUCLEAN, "inode %u became %u, which is not a new inode", old, new);
-	if (map->old_of[new])
-		return br_fail(err, EUCLEAN, "inodes %u and %u both became %u", map->old_of[new], old,
+		return br_fail(err, EUCLEAN, "inode %u became %u, which is not a new inode", old,
 		               new);
+	if (map->old_of[new])
+		return br_fail(err, EUCLEAN, "inodes %u and %u both became %u", map->old_of[new],
+		               old, new);
 	if (map->renumbered == match->wanted)
 		return br_fail(err, EUCLEAN, "more inodes were renumbered than had to be");
 	*place = new;
@@ -123,13 +126,13 @@ static int add_pair(struct match *match, ext2_ino_t old, ext2_ino_t new)
 	return 0;
 }
 
-static int match_entries(struct match *match, struct br_dir_part *before,
-                         struct br_dir_part *after)
+static int match_entries(struct match *match, struct br_dir_part *before, struct br_dir_part *after)
 {
 	struct br_dirent old, new;
 
 	if (before->length != after->length)
-		return br_fail(match->err, EUCLEAN, "directory %u changed its inline size", before->dir);
+		return br_fail(match->err, EUCLEAN, "directory %u changed its inline size",
+		               before->dir);
 	for (;;) {
 		int result = br_dirent_next(before, &old, match->err);
 		if (result < 0)
@@ -141,7 +144,7 @@ static int match_entries(struct match *match, struct br_dir_part *before,
 			return 0;
 		if (result != more || old.offset != new.offset || !old.ino != !new.ino ||
 		    old.name_length != new.name_length ||
-		    (old.ino && memcmp(old.name, new.name, old.name_length)))
+		    (old.ino && memcmp(old.name, new.name, old.name_length) != 0))
 			return br_fail(match->err, EUCLEAN, "directory %u changed its entries",
 			               before->dir);
 		if (!old.ino)
@@ -152,8 +155,7 @@ static int match_entries(struct match *match, struct br_dir_part *before,
 	}
 }
 
-static int match_inline(struct match *match, const struct br_inode *old,
-                        const struct br_inode *new)
+static int match_inline(struct match *match, const struct br_inode *old, const struct br_inode *new)
 {
 	struct br_dir_part before[2], after[2];
 
@@ -172,7 +174,8 @@ static int match_block(struct match *match, const struct br_inode *old, uint64_t
 	int result = br_read_blk(match->before.handle, before_blk, match->before.block, match->err);
 
 	if (!result)
-		result = br_read_blk(match->after.handle, after_blk, match->after.block, match->err);
+		result =
+			br_read_blk(match->after.handle, after_blk, match->after.block, match->err);
 	return result ? result : match_entries(match, &before, &after);
 }
 
@@ -196,7 +199,8 @@ static int match_directory(struct match *match, const struct br_inode *old, ext2
 	struct br_run_pair pair = {.before = &match->before.runs, .after = &match->after.runs};
 	while ((result = br_run_pair_next(&pair, &stretch)) > 0) {
 		for (uint64_t i = 0; i < stretch.length; i++) {
-			result = match_block(match, old, stretch.before_blk + i, stretch.after_blk + i);
+			result = match_block(match, old, stretch.before_blk + i,
+			                     stretch.after_blk + i);
 			if (result)
 				return result;
 		}
@@ -376,8 +380,8 @@ static int count_bits(struct br_fs *handle, ext2_ino_t from, uint32_t *out, stru
 
 	*out = 0;
 	while (ino <= last && ino >= from) {
-		errcode_t code = ext2fs_find_first_set_inode_bitmap2(handle->fs->inode_map, ino, last,
-		                                                     &ino);
+		errcode_t code =
+			ext2fs_find_first_set_inode_bitmap2(handle->fs->inode_map, ino, last, &ino);
 		if (code == ENOENT)
 			return 0;
 		if (code)
@@ -401,10 +405,11 @@ static int check_bijection(struct match *match)
 	if (result)
 		return result;
 	if (before_count != after_count)
-		return br_fail(match->err, EUCLEAN, "%u inodes became %u", before_count, after_count);
+		return br_fail(match->err, EUCLEAN, "%u inodes became %u", before_count,
+		               after_count);
 	for (ext2_ino_t ino = 0; ino < last;) {
-		errcode_t code = ext2fs_find_first_set_inode_bitmap2(after->inode_map, ino + 1, last,
-		                                                     &ino);
+		errcode_t code =
+			ext2fs_find_first_set_inode_bitmap2(after->inode_map, ino + 1, last, &ino);
 		if (code == ENOENT)
 			return 0;
 		if (code)
@@ -443,7 +448,8 @@ static int match_all(struct match *match)
 	if (!result)
 		result = match_specials(match);
 	if (!result && !is_done(match))
-		result = br_fail(match->err, EUCLEAN, "%u of %u renumbered inodes were not found again",
+		result = br_fail(match->err, EUCLEAN,
+		                 "%u of %u renumbered inodes were not found again",
 		                 match->wanted - match->map->renumbered, match->wanted);
 	return result ? result : check_bijection(match);
 }

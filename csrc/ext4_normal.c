@@ -29,8 +29,7 @@ static int map_number(const struct br_normal *normal, uint8_t *place)
 		br_store32(place, br_inode_map_new(normal->map, ino));
 		return 0;
 	}
-	if (ino <= fs->super->s_inodes_count &&
-	    ext2fs_fast_test_inode_bitmap2(fs->inode_map, ino))
+	if (ino <= fs->super->s_inodes_count && ext2fs_fast_test_inode_bitmap2(fs->inode_map, ino))
 		return 0;
 	return br_fail(normal->err, EUCLEAN, "inode %u is named but not in use", ino);
 }
@@ -73,8 +72,8 @@ static int map_inline_directory(const struct br_normal *normal, const struct br_
 	return result;
 }
 
-#define CLEAR(field) \
-	memset(copy + offsetof(struct ext2_inode_large, field), 0, \
+#define CLEAR(field)                                                                               \
+	memset(copy + offsetof(struct ext2_inode_large, field), 0,                                 \
 	       sizeof(((struct ext2_inode_large *)0)->field))
 
 int br_normal_inode(const struct br_normal *normal, const struct br_inode *inode, uint8_t *copy)

@@ -71,13 +71,14 @@ static uint32_t project_of(const struct br_inode *inode)
 {
 	const unsigned int end = offsetof(struct ext2_inode_large, i_projid) + 4;
 
-	if (inode->size < end || EXT2_GOOD_OLD_INODE_SIZE + (unsigned int)inode->core.i_extra_isize < end)
+	if (inode->size < end ||
+	    EXT2_GOOD_OLD_INODE_SIZE + (unsigned int)inode->core.i_extra_isize < end)
 		return 0;
 	return inode->core.i_projid;
 }
 
-int br_quota_note(struct br_quota_changes *list, struct br_fs *handle,
-                  const struct br_inode *inode, int64_t bytes)
+int br_quota_note(struct br_quota_changes *list, struct br_fs *handle, const struct br_inode *inode,
+                  int64_t bytes)
 {
 	const struct ext2_inode_large *core = &inode->core;
 	uint32_t uid = core->i_uid | (uint32_t)core->osd2.linux2.l_i_uid_high << 16;
@@ -97,12 +98,12 @@ static int load_unit(struct quota_file *file, uint64_t unit, uint8_t **out)
 	uint64_t size = file->handle->fs->blocksize;
 	uint64_t lblk = unit * UNIT_BYTES / size;
 
+	*out = file->block + unit * UNIT_BYTES % size;
 	for (size_t i = 0; i < file->runs.count; i++) {
 		const struct br_run *run = &file->runs.items[i];
 		if (lblk < run->lblk || lblk >= run->lblk + run->length)
 			continue;
 		file->pblk = run->pblk + (lblk - run->lblk);
-		*out = file->block + unit * UNIT_BYTES % size;
 		return br_read_blk(file->handle, file->pblk, file->block, file->err);
 	}
 	return br_fail(file->err, EUCLEAN, "a quota file ends before its tree");
@@ -122,13 +123,13 @@ static int change_entry(struct quota_file *file, const struct br_quota_change *c
                         uint8_t *leaf)
 {
 	for (int i = 0; i < ENTRIES; i++) {
-		uint8_t *entry = leaf + LEAF_HEADER_BYTES + i * ENTRY_BYTES;
+		uint8_t *entry = leaf + LEAF_HEADER_BYTES + (size_t)i * ENTRY_BYTES;
 		if (!is_entry_of(entry, change->id))
 			continue;
 		uint64_t usage = br_load64(entry + USAGE_AT);
 		br_store64(entry + USAGE_AT, usage + (uint64_t)change->bytes);
-		errcode_t code = io_channel_write_blk64(file->handle->fs->io, file->pblk, 1,
-		                                        file->block);
+		errcode_t code =
+			io_channel_write_blk64(file->handle->fs->io, file->pblk, 1, file->block);
 		return code ? br_fail_ext2(file->err, code, "cannot write a quota file") : 0;
 	}
 	return br_fail(file->err, EUCLEAN, "a quota file has no entry for id %u", change->id);
@@ -143,7 +144,8 @@ static int apply_one(struct quota_file *file, const struct br_quota_change *chan
 		int result = load_unit(file, unit, &bytes);
 		if (result)
 			return result;
-		unit = br_load32(bytes + 4 * ((change->id >> (8 * (TREE_DEPTH - 1 - depth))) & 0xFF));
+		uint32_t slot = change->id >> (8 * (TREE_DEPTH - 1 - depth)) & 0xFF;
+		unit = br_load32(bytes + (size_t)4 * slot);
 		if (!unit)
 			return br_fail(file->err, EUCLEAN, "a quota file has no entry for id %u",
 			               change->id);
@@ -152,8 +154,8 @@ static int apply_one(struct quota_file *file, const struct br_quota_change *chan
 	return result ? result : change_entry(file, change, bytes);
 }
 
-static int apply_type(struct br_quota_changes *list, struct br_fs *handle, int type,
-                      ext2_ino_t ino, struct br_err *err)
+static int apply_type(struct br_quota_changes *list, struct br_fs *handle, int type, ext2_ino_t ino,
+                      struct br_err *err)
 {
 	struct br_inode_reader reader = {0};
 	struct br_tree tree = {0};

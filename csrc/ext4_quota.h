@@ -18,8 +18,8 @@ struct br_quota_changes {
 };
 
 /* Account for an inode whose blocks take `bytes` more than before. -ENOMEM. */
-int br_quota_note(struct br_quota_changes *list, struct br_fs *handle,
-                  const struct br_inode *inode, int64_t bytes);
+int br_quota_note(struct br_quota_changes *list, struct br_fs *handle, const struct br_inode *inode,
+                  int64_t bytes);
 /* Add the changes to the files that the superblock names. -EUCLEAN when one has no such entry. */
 int br_quota_apply(struct br_quota_changes *list, struct br_fs *handle, struct br_err *err);
 void br_quota_free(struct br_quota_changes *list);

@@ -357,8 +357,7 @@ static int place_attributes(struct br_plan *plan)
 }
 
 int br_plan_new_map(const struct br_plan *plan, const struct br_file *file,
-                    const struct br_mapping *old, struct br_mapping *new_map,
-                    struct br_err *err)
+                    const struct br_mapping *old, struct br_mapping *new_map, struct br_err *err)
 {
 	const struct br_move *moves = plan->moves + file->first_move;
 	unsigned bits = plan->cluster_bits;

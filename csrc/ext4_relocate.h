@@ -90,8 +90,7 @@ bool br_plan_must_leave(const struct br_plan *plan, uint64_t blk);
 
 /* The list that the inode's extents become under its moves (those of one br_file). */
 int br_plan_new_map(const struct br_plan *plan, const struct br_file *file,
-                    const struct br_mapping *old, struct br_mapping *new_map,
-                    struct br_err *err);
+                    const struct br_mapping *old, struct br_mapping *new_map, struct br_err *err);
 
 /* The rank of each file of the plan in a walk of the directory tree. */
 int br_plan_rank_files(struct br_plan *plan, struct br_err *err);

@@ -338,7 +338,7 @@ static int remap_file(struct remap *remap, const struct br_file *file)
 		result = remap_blocks(remap, file, &inode);
 	} else {
 		result = br_mapping_read(remap->fs, file->ino, &inode, &remap->old_map,
-		                           &remap->budget_blk, remap->err);
+		                         &remap->budget_blk, remap->err);
 		if (!result)
 			result = remap_extents(remap, file, &inode);
 	}

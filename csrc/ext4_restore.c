@@ -18,9 +18,9 @@ struct restore {
 	struct br_err *err;
 };
 
-#define KEEP(field) \
-	memcpy(wanted + offsetof(struct ext2_inode_large, field), \
-	       after + offsetof(struct ext2_inode_large, field), \
+#define KEEP(field)                                                                                \
+	memcpy(wanted + offsetof(struct ext2_inode_large, field),                                  \
+	       after + offsetof(struct ext2_inode_large, field),                                   \
 	       sizeof(((struct ext2_inode_large *)0)->field))
 
 /* Everything of `before` but where things lie, and the xattrs, which may name renumbered inodes. */
@@ -152,7 +152,8 @@ static int seal_runs(struct br_fs *handle, const struct br_inode *inode,
 
 	for (size_t i = 0; i < runs->count && !result; i++)
 		for (uint64_t blk = 0; blk < runs->items[i].length && !result; blk++)
-			result = seal_orphan_block(handle, inode, runs->items[i].pblk + blk, buffer, err);
+			result = seal_orphan_block(handle, inode, runs->items[i].pblk + blk, buffer,
+			                           err);
 	free(buffer);
 	return result;
 }
@@ -192,11 +193,13 @@ static int count_free(ext2_filsys fs, uint64_t start, uint64_t end, uint64_t *ou
 
 	*out = 0;
 	while (stop < end) {
-		errcode_t code = ext2fs_find_first_zero_block_bitmap2(fs->block_map, stop, end - 1, &at);
+		errcode_t code =
+			ext2fs_find_first_zero_block_bitmap2(fs->block_map, stop, end - 1, &at);
 		if (code == ENOENT)
 			return 0;
 		if (!code)
-			code = ext2fs_find_first_set_block_bitmap2(fs->block_map, at, end - 1, &stop);
+			code = ext2fs_find_first_set_block_bitmap2(fs->block_map, at, end - 1,
+			                                           &stop);
 		if (code == ENOENT)
 			stop = end;
 		else if (code)

@@ -224,8 +224,8 @@ static int keep_file(struct scan *scan, const struct br_file *file)
 	struct br_plan *plan = scan->plan;
 
 	if (file->immovable && (file->must_clusters || file->must_nodes))
-		return br_fail(scan->err, EBUSY, "inode %u lies past the end and must not move",
-		               file->ino);
+		return br_fail(scan->err, EOPNOTSUPP,
+		               "inode %u lies past the end and must not move", file->ino);
 	int result = br_array_grow((void **)&plan->files, plan->file_count, &plan->file_capacity,
 	                           sizeof(*plan->files));
 	if (!result)
@@ -285,8 +285,8 @@ static int scan_attribute(struct scan *scan, ext2_ino_t ino, struct ext2_inode *
 	if (!br_plan_must_leave(plan, blk))
 		return 0;
 	if (is_pinned(scan, ino))
-		return br_fail(scan->err, EBUSY, "inode %u lies past the end and must not move",
-		               ino);
+		return br_fail(scan->err, EOPNOTSUPP,
+		               "inode %u lies past the end and must not move", ino);
 	int result = br_array_grow((void **)&plan->attributes, plan->attribute_count,
 	                           &plan->attribute_capacity, sizeof(*plan->attributes));
 	if (!result)

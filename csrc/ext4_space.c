@@ -102,8 +102,7 @@ static uint64_t group_overhead(ext2_filsys fs, const struct layout *layout, uint
 
 	if (backup)
 		count += 1;
-	if (!ext2fs_has_feature_meta_bg(fs->super) ||
-	    group / per_blk < fs->super->s_first_meta_bg)
+	if (!ext2fs_has_feature_meta_bg(fs->super) || group / per_blk < fs->super->s_first_meta_bg)
 		return count + (backup ? layout->descriptor_blks : 0);
 	uint64_t place = group % per_blk;
 	return count + (place == 0 || place == 1 || place == per_blk - 1);

@@ -1,7 +1,7 @@
 /* The mapping of an inode, walked with a bounded stack: extent trees and indirect blocks alike.
  *
- * A damaged tree ends in -EUCLEAN; it cannot make the walk loop, recurse or run long, because levels
- * only go down and the blocks met are counted against the size of the filesystem.
+ * A damaged tree ends in -EUCLEAN; it cannot make the walk loop, recurse or run long, because
+ * levels only go down and the blocks met are counted against the size of the filesystem.
  */
 #ifndef BR_EXT4_TREE_H
 #define BR_EXT4_TREE_H
@@ -14,7 +14,7 @@ struct br_run {
 	uint64_t lblk;
 	uint64_t pblk;
 	uint64_t length;
-	int node;      /* a block of the tree itself; lblk means nothing then */
+	int node; /* a block of the tree itself; lblk means nothing then */
 	int unwritten;
 };
 

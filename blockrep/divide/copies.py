@@ -38,7 +38,7 @@ def run_copies(
             for at, view in batch.writes:
                 device.write(at, view)
             progress.advance(batch.length_bytes)
-    # The log and the lock may only come when what they rely on is on the medium.
+    # C1: the log and the lock may only come when what they rely on is on the medium.
     device.flush()
 
 

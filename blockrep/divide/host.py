@@ -168,7 +168,7 @@ def _plan_on(
         copies = compare(before, after, inodes)
         free_before = before.free()
         stray = subtract([Extent(c.dst, c.length) for c in copies], free_before)
-        if stray:
+        if stray:  # P1 would not hold
             return _Again(end_blk, _fixed_metadata(after, after_super))
         _check_end(copies, after_super.blocks)
         return HostPlan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,33 +12,24 @@ from pathlib import Path
 CHUNK_BYTES = 1 << 20
 COMPARE_BYTES = 1 << 16  # small enough for slices to stay in the processor's cache
 
-Disk = bytes | bytearray
+Disk = bytes | bytearray | mmap.mmap
 
 
 class Scratch:
-    """A file on a memory filesystem; only chunks that differ are written."""
+    """A file on a memory filesystem, seen through a mapping; only what differs is written."""
 
     def __init__(self, path: Path, content: Disk) -> None:
         self.path = path
         path.write_bytes(content)
-        self._buffer = bytearray(len(content))
+        with path.open("r+b") as file:
+            self.content = mmap.mmap(file.fileno(), 0)
 
     def put(self, disk: Disk) -> None:
         """Make the file's content `disk`, whatever it was."""
-        now = self.content()
-        with self.path.open("r+b", buffering=0) as file:
-            for at in range(0, len(disk), COMPARE_BYTES):
-                wanted = disk[at : at + COMPARE_BYTES]
-                if now[at : at + COMPARE_BYTES] != wanted:
-                    os.pwrite(file.fileno(), wanted, at)
-
-    def content(self) -> bytearray:
-        """What the file holds; valid until the next call."""
-        with self.path.open("rb", buffering=0) as file:
-            got = file.readinto(self._buffer)
-        if got != len(self._buffer) or self.path.stat().st_size != got:
-            raise AssertionError("the scratch disk changed its size")
-        return self._buffer
+        for at in range(0, len(disk), COMPARE_BYTES):
+            wanted = disk[at : at + COMPARE_BYTES]
+            if self.content[at : at + COMPARE_BYTES] != wanted:
+                self.content[at : at + COMPARE_BYTES] = wanted
 
 
 def same_bytes(a: Disk, b: Disk, start: int, end: int) -> bool:

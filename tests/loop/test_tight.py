@@ -14,6 +14,8 @@ from pathlib import Path
 import aged
 import pytest
 from aged import Variant
+from loops import mounted_image
+from oracles import dumpe2fs, fsck, run
 
 pytestmark = pytest.mark.root
 
@@ -37,8 +39,8 @@ class Need:
     """How many blocks a filesystem of some size spends on itself, and how many its files take."""
 
     def __init__(self, image: Path) -> None:
-        text = aged.run("dumpe2fs", image)
-        self.fields = aged.superblock(image)
+        text = run("dumpe2fs", image)
+        self.fields = dumpe2fs(image)
         self.block_bytes = self._number("Block size")
         self.per_group = self._number("Blocks per group")
         self.first = self._number("First block")
@@ -120,12 +122,12 @@ def smallest_accepted(image: Path) -> int:
 
 
 def resize2fs_minimum(image: Path, block_bytes: int) -> int:
-    return int(aged.run("resize2fs", "-P", image).split()[-1]) * block_bytes
+    return int(run("resize2fs", "-P", image).split()[-1]) * block_bytes
 
 
 def inspected_minimum(image: Path) -> int:
     done = subprocess.run([BLOCKREP, "inspect", "--json", image], capture_output=True, check=True)
-    return int(json.loads(done.stdout)["filesystem"]["minimum_first_bytes"])
+    return int(json.loads(done.stdout)["inspection"]["filesystem"]["minimum_first_bytes"])
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: v.name)
@@ -133,7 +135,7 @@ def test_the_smallest_first_area(
     variant: Variant, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     image = aged.make_image(tmp_path, variant)
-    with aged.mounted(image, "ro") as root:
+    with mounted_image(image, read_only=True) as root:
         before = aged.contents(root)
     need = Need(image)
     told, theirs = inspected_minimum(image), resize2fs_minimum(image, need.block_bytes)
@@ -146,8 +148,8 @@ def test_the_smallest_first_area(
         )
     done = divide(image, smallest, "--yes")
     assert done.returncode == 0, done.stderr
-    aged.fsck(image)
-    with aged.mounted(image, "ro") as root:
+    fsck(image)
+    with mounted_image(image, read_only=True) as root:
         assert aged.contents(root) == before
     assert smallest <= MOST * need.size_bytes + MIB
     assert abs(smallest - told) <= 0.02 * smallest + MIB

@@ -1,0 +1,58 @@
+"""How much the crash tests try: a sample that fits CI, or everything with --all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from images.kinds import CORE, KINDS, Kind
+
+from fault.campaign import Effort, Score
+from fault.scratch import scratch_folder
+
+SCORES = pytest.StashKey[dict[str, Score]]()
+DIVIDE_S = 12.0  # per kind in CI; the other campaigns have shares of it
+
+
+@pytest.fixture
+def effort(request: pytest.FixtureRequest, seed: int) -> Effort:
+    if request.config.getoption("--all"):
+        return Effort(seed)
+    return replace(Effort(seed), budget_s=DIVIDE_S)
+
+
+@pytest.fixture
+def scores(request: pytest.FixtureRequest) -> dict[str, Score]:
+    """Where a campaign leaves its result, to be printed at the end."""
+    return request.config.stash.setdefault(SCORES, {})
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder for disk images, in memory where there is room."""
+    with scratch_folder() as folder:
+        yield folder
+
+
+def kinds(*names: str) -> list[object]:
+    """Parameters for these kinds (all if none is named); those beyond the core belong to --all."""
+    chosen: list[Kind] = [kind for kind in KINDS if not names or kind.name in names]
+    return [
+        pytest.param(kind, id=kind.name, marks=() if kind.name in CORE else pytest.mark.slow)
+        for kind in chosen
+    ]
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    scores = config.stash.get(SCORES, {})
+    if not scores:
+        return
+    terminalreporter.section("crash states")
+    for name, score in scores.items():
+        terminalreporter.write_line(f"{name}: {score}")
+    tried, failed = (sum(getattr(s, f) for s in scores.values()) for f in ("tried", "failed"))
+    terminalreporter.write_line(f"in all: {tried} tried, {failed} failed")
