@@ -76,7 +76,7 @@ def age(root: Path, seed: int, used: float) -> None:
         try:
             write_file(path, int(rng.lognormvariate(9.5, 1.4)), rng)
         except OSError:
-            path.unlink()
+            path.unlink(missing_ok=True)  # no inode may have been left for it
             break
         small.append(path)
     os.sync()
