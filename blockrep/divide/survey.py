@@ -24,7 +24,7 @@ from blockrep.errors import (
     FilesystemUnsupported,
     ProgramFailed,
 )
-from blockrep.programs import Result, run_program
+from blockrep.programs import Result, find_program, run_program
 
 REFUSED_FEATURES = {
     "mmp": "it is protected against multiple mounts (mmp)",
@@ -115,6 +115,7 @@ def check_filesystem(name: str, superblock: Superblock) -> None:
 
     There is damage, and there are mixtures of features, that send it into an endless loop.
     """
+    find_program("e2fsck")
     limit_s = CHECK_BASE_S + superblock.table_bytes / CHECK_BYTES_PER_S
     try:
         result = run_program(["e2fsck", "-f", "-n", name], timeout_s=limit_s)
