@@ -114,8 +114,8 @@ def _from_lock(
         raise RecoverFailed("the log belongs to another filesystem", state=DiskState.UNKNOWN)
     progress.phase("recovering", sum(r.length_bytes for s in log.stages for r in s.records))
     try:
-        # A lock whose flush failed may not be on the medium: make it so before anything else.
         _refuse_changed_table(device, log, back)
+        # R2: a lock that is read may not be on the medium yet. Make it so before anything else.
         lock_host(device, log, pointer)
         if back:
             run_back(device, log, pointer)
@@ -140,7 +140,7 @@ def _from_mark(
     progress: Progress,
     file: FileStore | None,
 ) -> tuple[str, list[str]]:
-    """The filesystem is the new one and may have been used since: it is not touched."""
+    """The filesystem is the new one and may have been used since: it is not touched (R3)."""
     again = ["the filesystem is whole and ends below the divider", "run `blockrep divide` again"]
     try:
         log = read_log(device, mark, file)
@@ -177,7 +177,7 @@ def _move_again(device: Device, log: Log) -> None:
 
 
 def _refuse_changed(device: Device, log: Log, superblock: Superblock) -> None:
-    """Go on only from the state that the transaction left: its size, its tables on the way."""
+    """R4: go on only from the state that the transaction left: its size, its tables on the way."""
     if superblock.blocks != log.blocks_after:
         raise RecoverFailed("the filesystem has been resized since")
     if not _is_our_table(device, log):

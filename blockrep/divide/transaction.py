@@ -273,7 +273,7 @@ def _with_locks(transaction: Transaction, pointer: LogPointer, stage: ChangeStag
 
 
 def finish(device: Device, log: Log) -> None:
-    """The end of a transaction: clear the mark, then make the log unusable."""
+    """The end of a transaction (C12): clear the mark, then make the log unusable."""
     drop_mark(device, log.host_offset_bytes, log.transaction)
     log.invalidate()
 
