@@ -293,6 +293,7 @@ class Filesystem:
     def cells(self, count: int) -> list[Cell]:
         """What lies in each of `count` equal parts, for the pictures; at most one per block."""
         err = ffi.new("struct br_err *")
+        count = min(count, self.geometry.blocks)
         raw = ffi.new("struct br_cell[]", count)
         with self._map() as table:
             _check(lib.br_map_cells(table, raw, count, err), err)

@@ -14,7 +14,7 @@ static uint64_t ratio_of(const struct br_claims *claims)
 
 static int is_claimed(const struct br_claims *claims, uint64_t cluster)
 {
-	return claims->bits[cluster / 64] >> (cluster % 64) & 1;
+	return (claims->bits[cluster / 64] >> (cluster % 64) & 1) != 0;
 }
 
 static void claim(struct br_claims *claims, uint64_t cluster)
@@ -144,7 +144,7 @@ int br_claims_check(const struct br_claims *claims, struct br_err *err)
 {
 	struct br_extents used = {0};
 	uint64_t ratio = ratio_of(claims);
-	uint64_t agreed = 0, marked = 0;
+	uint64_t agreed = 0, marked = 0, wrong;
 	int result = br_fs_used_extents(claims->handle, &used, err);
 
 	for (size_t i = 0; i < used.count && !result; i++) {
@@ -156,11 +156,13 @@ int br_claims_check(const struct br_claims *claims, struct br_err *err)
 	br_extents_free(&used);
 	if (result)
 		return result;
-	if (agreed != claims->claimed)
+	wrong = (claims->claimed - agreed) * ratio;
+	if (wrong)
 		return br_fail(err, EUCLEAN, "%llu blocks in use are marked free",
-		               (unsigned long long)((claims->claimed - agreed) * ratio));
-	if (marked != agreed)
+		               (unsigned long long)wrong);
+	wrong = (marked - agreed) * ratio;
+	if (wrong)
 		return br_fail(err, EUCLEAN, "%llu blocks are marked used but belong to nothing",
-		               (unsigned long long)((marked - agreed) * ratio));
+		               (unsigned long long)wrong);
 	return 0;
 }

@@ -215,7 +215,7 @@ static int compare_fields(struct compare *compare, const struct br_inode *old,
 		result = br_normal_inode(&compare->after.normal, new, compare->after.inode);
 	if (result)
 		return result;
-	if (memcmp(compare->before.inode, compare->after.inode, old->size))
+	if (memcmp(compare->before.inode, compare->after.inode, old->size) != 0)
 		return differ(compare, old->ino, "its fields changed");
 	return 0;
 }

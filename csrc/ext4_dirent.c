@@ -68,7 +68,7 @@ void br_dir_inline_parts(const struct br_inode *inode, struct br_dir_part parts[
 	parts[1] = (struct br_dir_part){.bytes = inode->raw, .dir = inode->ino};
 	while (br_xattr_next(&list, &entry)) {
 		if (entry.name_index != SYSTEM_INDEX || entry.name_length != 4 ||
-		    memcmp(entry.name, "data", 4) || entry.value_ino)
+		    memcmp(entry.name, "data", 4) != 0 || entry.value_ino)
 			continue;
 		if (entry.value_bytes > list.length ||
 		    entry.value_offset > list.length - entry.value_bytes)
@@ -80,7 +80,7 @@ void br_dir_inline_parts(const struct br_inode *inode, struct br_dir_part parts[
 
 static int walk_part(struct br_dir_part *part, br_dirent_fn fn, void *context, struct br_err *err)
 {
-	struct br_dirent entry;
+	struct br_dirent entry = {0};
 
 	for (;;) {
 		int result = br_dirent_next(part, &entry, err);

@@ -144,7 +144,7 @@ static int match_entries(struct match *match, struct br_dir_part *before, struct
 			return 0;
 		if (result != more || old.offset != new.offset || !old.ino != !new.ino ||
 		    old.name_length != new.name_length ||
-		    (old.ino && memcmp(old.name, new.name, old.name_length)))
+		    (old.ino && memcmp(old.name, new.name, old.name_length) != 0))
 			return br_fail(match->err, EUCLEAN, "directory %u changed its entries",
 			               before->dir);
 		if (!old.ino)

@@ -98,12 +98,12 @@ static int load_unit(struct quota_file *file, uint64_t unit, uint8_t **out)
 	uint64_t size = file->handle->fs->blocksize;
 	uint64_t lblk = unit * UNIT_BYTES / size;
 
+	*out = file->block + unit * UNIT_BYTES % size;
 	for (size_t i = 0; i < file->runs.count; i++) {
 		const struct br_run *run = &file->runs.items[i];
 		if (lblk < run->lblk || lblk >= run->lblk + run->length)
 			continue;
 		file->pblk = run->pblk + (lblk - run->lblk);
-		*out = file->block + unit * UNIT_BYTES % size;
 		return br_read_blk(file->handle, file->pblk, file->block, file->err);
 	}
 	return br_fail(file->err, EUCLEAN, "a quota file ends before its tree");
@@ -123,7 +123,7 @@ static int change_entry(struct quota_file *file, const struct br_quota_change *c
                         uint8_t *leaf)
 {
 	for (int i = 0; i < ENTRIES; i++) {
-		uint8_t *entry = leaf + LEAF_HEADER_BYTES + i * ENTRY_BYTES;
+		uint8_t *entry = leaf + LEAF_HEADER_BYTES + (size_t)i * ENTRY_BYTES;
 		if (!is_entry_of(entry, change->id))
 			continue;
 		uint64_t usage = br_load64(entry + USAGE_AT);
@@ -144,8 +144,8 @@ static int apply_one(struct quota_file *file, const struct br_quota_change *chan
 		int result = load_unit(file, unit, &bytes);
 		if (result)
 			return result;
-		unit = br_load32(bytes +
-		                 4 * ((change->id >> (8 * (TREE_DEPTH - 1 - depth))) & 0xFF));
+		uint32_t slot = change->id >> (8 * (TREE_DEPTH - 1 - depth)) & 0xFF;
+		unit = br_load32(bytes + (size_t)4 * slot);
 		if (!unit)
 			return br_fail(file->err, EUCLEAN, "a quota file has no entry for id %u",
 			               change->id);

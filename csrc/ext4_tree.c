@@ -98,7 +98,7 @@ static int open_level(const struct walk *walk, struct level *level, const uint8_
 
 static int leaf_entry(const struct walk *walk, struct level *level)
 {
-	const uint8_t *entry = level->node + ENTRY_BYTES * level->next++;
+	const uint8_t *entry = level->node + (size_t)ENTRY_BYTES * level->next++;
 	unsigned int length = br_load16(entry + 4);
 	struct br_run run = {.lblk = br_load32(entry), .length = length};
 
@@ -118,7 +118,7 @@ static int leaf_entry(const struct walk *walk, struct level *level)
 static int index_entry(const struct walk *walk, struct level *level, struct level *child,
                        unsigned int slot)
 {
-	const uint8_t *entry = level->node + ENTRY_BYTES * level->next++;
+	const uint8_t *entry = level->node + (size_t)ENTRY_BYTES * level->next++;
 	uint64_t first = br_load32(entry);
 	uint64_t pblk = br_load32(entry + 4) | (uint64_t)br_load16(entry + 8) << 32;
 	uint64_t end = level->next < level->count ? br_load32(entry + ENTRY_BYTES) : level->end;
@@ -141,7 +141,7 @@ static int index_entry(const struct walk *walk, struct level *level, struct leve
 
 static int walk_extents(const struct walk *walk)
 {
-	struct level stack[EXTENT_MAX_DEPTH + 1];
+	struct level stack[EXTENT_MAX_DEPTH + 1] = {0};
 	const uint8_t *root = walk->inode->raw + offsetof(struct ext2_inode_large, i_block);
 	unsigned int top = 0;
 	int result = open_level(walk, &stack[0], root, EXT2_N_BLOCKS * 4);
@@ -201,7 +201,7 @@ static int walk_indirect(struct joiner *joiner, uint64_t root, unsigned int dept
 {
 	const struct walk *walk = joiner->walk;
 	unsigned int per_blk = walk->tree->handle->fs->blocksize / 4;
-	struct level stack[3];
+	struct level stack[3] = {0};
 	uint8_t *buffer;
 	unsigned int top = 0;
 	int result = flush_run(joiner);
@@ -224,7 +224,7 @@ static int walk_indirect(struct joiner *joiner, uint64_t root, unsigned int dept
 		for (unsigned int i = 0; i < level->depth; i++)
 			span *= per_blk;
 		uint64_t at = level->low + span * level->next;
-		uint32_t pblk = br_load32(level->node + 4 * level->next++);
+		uint32_t pblk = br_load32(level->node + (size_t)4 * level->next++);
 		if (!pblk)
 			continue;
 		if (level->depth == 0) {
@@ -254,10 +254,10 @@ static int walk_blocks(const struct walk *walk)
 	int result = 0;
 
 	for (unsigned int i = 0; i < EXT2_NDIR_BLOCKS && !result; i++)
-		if (br_load32(map + 4 * i))
-			result = add_blk(&joiner, i, br_load32(map + 4 * i));
+		if (br_load32(map + (size_t)4 * i))
+			result = add_blk(&joiner, i, br_load32(map + (size_t)4 * i));
 	for (unsigned int depth = 1; depth <= 3 && !result; depth++) {
-		uint32_t root = br_load32(map + 4 * (EXT2_NDIR_BLOCKS + depth - 1));
+		uint32_t root = br_load32(map + (size_t)4 * (EXT2_NDIR_BLOCKS + depth - 1));
 		if (root)
 			result = walk_indirect(&joiner, root, depth, lblk);
 		lblk += span;

@@ -13,46 +13,15 @@ import random
 import re
 import shutil
 import stat
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
+from loops import mounted_image
+from oracles import dumpe2fs, fsck, run
+
 MIB = 1 << 20
-
-
-def run(*args: object, ok: tuple[int, ...] = (0,), stdin: str | None = None) -> str:
-    result = subprocess.run(
-        [str(a) for a in args], capture_output=True, text=True, input=stdin, timeout=120,
-        env={**os.environ, "LC_ALL": "C"},
-    )  # fmt: skip
-    assert result.returncode in ok, f"{args}: {result.returncode}\n{result.stdout}{result.stderr}"
-    return result.stdout
-
-
-@contextmanager
-def mounted(image: Path, *options: str) -> Iterator[Path]:
-    folder = image.with_suffix(".mnt")
-    folder.mkdir(exist_ok=True)
-    run("mount", "-o", ",".join(("loop", *options)), image, folder)
-    try:
-        yield folder
-    finally:
-        # Clean on disk even while another mount namespace still holds a copy of the mount.
-        run("mount", "-o", "remount,ro", folder)
-        run("umount", folder)
-
-
-def fsck(image: Path) -> None:
-    run("e2fsck", "-fn", image)
-
-
-def superblock(image: Path) -> dict[str, str]:
-    lines = run("dumpe2fs", "-h", image).splitlines()
-    return {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
 
 
 def make_shadow(image: Path) -> Path:
@@ -107,7 +76,7 @@ def age(root: Path, seed: int, used: float) -> None:
         try:
             write_file(path, int(rng.lognormvariate(9.5, 1.4)), rng)
         except OSError:
-            path.unlink()
+            path.unlink(missing_ok=True)  # no inode may have been left for it
             break
         small.append(path)
     os.sync()
@@ -150,7 +119,7 @@ class Inode:
 
 
 def inodes_of(image: Path) -> dict[int, Inode]:
-    count = int(superblock(image)["Inode count"])
+    count = int(dumpe2fs(image)["Inode count"])
     used = [n for n in range(1, count + 1) if n > 10 or n in (2, 8)]
     listing = run("debugfs", "-f", "-", image, stdin="".join(f"stat <{n}>\n" for n in used))
     result = {}
@@ -176,7 +145,7 @@ def joined_image(image: Path, shadow: Path, block_bytes: int) -> Path:
     """The old image with the shadow's metadata and the data of each file at its new blocks."""
     before, after = inodes_of(image), inodes_of(shadow)
     names = ("Orphan file inode", "User quota inode", "Group quota inode", "Project quota inode")
-    metadata = {int(superblock(image).get(name, "0")) for name in names}
+    metadata = {int(dumpe2fs(image).get(name, "0")) for name in names}
     merged = image.with_suffix(".merged")
     shutil.copyfile(image, merged)
     with image.open("rb") as old, shadow.open("rb") as meta, merged.open("r+b") as new:
@@ -229,7 +198,7 @@ def contents(root: Path) -> dict[str, tuple[object, ...]]:
     return result
 
 
-def make_image(folder: Path, variant: Variant) -> Path:
+def make_image(folder: Path, variant: Variant, seed: int = 7) -> Path:
     """An aged filesystem of the variant's kind; made once per folder."""
     image = folder / f"{variant.name}.img"
     if image.exists():
@@ -239,7 +208,7 @@ def make_image(folder: Path, variant: Variant) -> Path:
     journal = () if variant.mkfs.startswith("-t ext2") else ("-J", "size=4")
     run("mke2fs", "-q", "-F", "-N", "6000", *journal, *variant.mkfs.split(), image,
         variant.blocks)  # fmt: skip
-    with mounted(image) as root:
-        age(root, 7, variant.used)
+    with mounted_image(image) as root:
+        age(root, seed, variant.used)
     fsck(image)
     return image

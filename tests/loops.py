@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import struct
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ LO_FLAGS_READ_ONLY = 1
 LO_FLAGS_AUTOCLEAR = 4
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOATIME = 1, 2, 4, 1024
-MS_REC, MS_PRIVATE = 16384, 1 << 18
+MS_REC, MS_SLAVE = 16384, 1 << 19
 CLONE_NEWNS = 0x00020000
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -48,7 +49,14 @@ def loop_device(
     try:
         yield node
     finally:
+        _forget_partitions(node)
         os.close(fd)
+
+
+def _forget_partitions(node: Path) -> None:
+    """Partitions that the kernel was told of would outlive the binding."""
+    if any(Path("/sys/block", node.name).glob(f"{node.name}p*")):
+        subprocess.run(["partx", "-d", str(node)], capture_output=True, timeout=60, check=False)
 
 
 def _bind_free_loop(
@@ -93,6 +101,16 @@ def mounted(device: Path, options: str = "", *, read_only: bool = True) -> Itera
         point.rmdir()
 
 
+@contextlib.contextmanager
+def mounted_image(image: Path, *, read_only: bool = False) -> Iterator[Path]:
+    """The ext filesystem that an image file is."""
+    with (
+        loop_device(image, read_only=read_only) as node,
+        mounted(node, read_only=read_only) as root,
+    ):
+        yield root
+
+
 def mount(device: Path, point: Path, options: str = "", *, read_only: bool = True) -> None:
     """mount(2) with type ext4, which serves ext2 and ext3 too."""
     flags = MS_NOSUID | MS_NOATIME | (MS_RDONLY if read_only else 0)
@@ -113,11 +131,14 @@ def unmount(point: Path) -> None:
 
 
 def own_mounts() -> None:
-    """Give this process a mount namespace of its own, once; children inherit it."""
+    """Give this process a mount namespace of its own, once; children inherit it.
+
+    Where mounts are shared, what others unmount goes away here too and is not kept alive.
+    """
     global _namespace_of_pid
     if _namespace_of_pid == os.getpid():
         return
-    if _libc.unshare(CLONE_NEWNS) or _libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None):
+    if _libc.unshare(CLONE_NEWNS) or _libc.mount(None, b"/", None, MS_REC | MS_SLAVE, None):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), "unshare")
     _namespace_of_pid = os.getpid()

@@ -50,7 +50,7 @@ class Device:
     """
 
     def __init__(self, path: Path, *, writable: bool = False) -> None:
-        """Open `path`; writable opens hold it against every other user of the device.
+        """Open `path`; writable opens hold it against every other user of the device (I1).
 
         A block device is held with O_EXCL (no mount, swap, md, dm or second blockrep), a file with
         an open-file-description lock. `DeviceBusy` when somebody else has it.

@@ -141,6 +141,9 @@ def _look_inside(path: Path) -> tuple[Table | None, tuple[Volume, ...], str]:
     """The table and what is in it, or why that could not be read."""
     try:
         with Device(path) as device:
+            # blkid reads through the cache of the whole disk, which does not know what was written
+            # through a partition's.
+            device.drop_caches()
             table = read_table(device)
             volumes = tuple(_volume(device, table, part) for part in _parts_of(table))
     except BlockrepError as error:

@@ -1,7 +1,8 @@
 """Carry a logged transaction forward or back.
 
 Every step is idempotent: it writes images that the log holds, so a run that was cut is simply made
-again. Each flush below is an ordering that the promise needs (docs/invariants.md).
+again (R1). Each flush below is an ordering that the promise needs; C4 to C11 are those of
+docs/invariants.md.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def put(device: Device, offset_bytes: int, data: bytes) -> None:
 
 
 def lock_host(device: Device, log: Log, pointer: LogPointer) -> None:
-    """Lock every superblock of the old host, the primary last.
+    """Lock every superblock of the old host, the primary last (C4, C5).
 
     Backups first: a tool that meets a locked primary must not find an unlocked backup to go by.
     Until the primary's flush returns the lock is "maybe": the log must be kept.
@@ -40,7 +41,7 @@ def lock_host(device: Device, log: Log, pointer: LogPointer) -> None:
 
 
 def run_forward(device: Device, log: Log, pointer: LogPointer, progress: Progress) -> None:
-    """From the locked old host to the end: everything but the mark and the log's header."""
+    """From the locked old host to the end, C6 to C11: all but the mark and the log's header."""
     for stage in log.stages:
         if stage.kind is StageKind.BACKUPS:
             _unlock(device, pointer, [(r.offset_bytes, log.new(r)) for r in stage.records])
@@ -88,7 +89,7 @@ def restore_backups(device: Device, log: Log, pointer: LogPointer) -> None:
 
 
 def _unlock(device: Device, pointer: LogPointer, images: list[tuple[int, bytes]]) -> None:
-    """Only what holds our lock: after the commit somebody may have mounted and rewritten the rest.
+    """Only what holds our lock (C9): after the commit somebody may have rewritten the rest.
 
     The lock lies in the first half, so the second half goes first: a cut in between leaves a lock.
     """

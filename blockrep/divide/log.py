@@ -150,7 +150,7 @@ def write_log(
             del pending[:whole]
     length = position + len(pending) - HEADER_BYTES
     store.write(position, bytes(pending) + bytes(-len(pending) % ALIGN_BYTES))
-    # The header must not become true before the body is: it vouches for it.
+    # C3: the header must not become true before the body is, for which it vouches.
     store.flush()
     extents = store.extents if isinstance(store, DiskStore) else ()
     header = bytearray(HEADER_BYTES)
@@ -184,6 +184,7 @@ def _body_pieces(stages: Sequence[ChangeStage]) -> Iterator[bytes]:
     for change in (c for stage in stages for c in stage.changes):
         if change.old:
             data = change.old()
+            # C2: the log must not say of a block what it no longer holds.
             if change.old_digest and image_digest(data) != change.old_digest:
                 raise DeviceIO(f"bytes at {change.offset_bytes} changed while the plan was made")
             yield data

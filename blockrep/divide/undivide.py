@@ -8,6 +8,7 @@ from functools import partial
 from blockrep.disk.area import AREA_BYTES, Area, find_area
 from blockrep.disk.device import Device
 from blockrep.disk.holds import refuse_if_held
+from blockrep.disk.superblock import SUPERBLOCK_BYTES
 from blockrep.disk.table import Table, read_table, table_stages
 from blockrep.disk.writes import Stage, Write
 from blockrep.divide.host import Goal, Host, HostPlan, find_host, plan_host
@@ -63,7 +64,7 @@ def plan_undivide(device: Device, progress: Progress) -> Plan:
     try:
         back = table_stages(Overlay(device, steps), new_table, table, _area_extent(area))
         moved = (c for m in _returning(table, new_table) for c in move_changes(device, m))
-        around = Surroundings(steps, back, (*moved, *_wiped_area(device, area)))
+        around = Surroundings(steps, back, (*moved, *_wiped_area(device, area, plan)))
         stages = build_stages(device, LogKind.UNDIVIDE, plan, around)
         avoid = [*written_extents(stages), _area_extent(area)]
         place, extents = place_log(log_size(stages), _candidates(area, table, plan), avoid)
@@ -105,18 +106,34 @@ def _area_extent(area: Area) -> Extent:
     return Extent(area.area_start_bytes, AREA_BYTES)
 
 
-def _wiped_area(device: Device, area: Area) -> tuple[Change, ...]:
-    """The record goes with the rest: a disk without a table would still be found divided."""
-    read = partial(device.read, area.area_start_bytes, AREA_BYTES)
-    return (Change(area.area_start_bytes, AREA_BYTES, old=read, zeros=True),)
+def _wiped_area(device: Device, area: Area, plan: HostPlan) -> list[Change]:
+    """The record goes with the rest: a disk without a table would still be found divided.
+
+    The host grows over the area and may have metadata there: that is no longer ours to wipe.
+    """
+    writes = plan.writes
+    metadata = [Extent(c.offset_bytes, c.length_bytes) for c in writes.metadata]
+    supers = [Extent(at, SUPERBLOCK_BYTES) for at, _ in (*writes.supers_old, *writes.backups_new)]
+    return [
+        Change(at, length, old=partial(device.read, at, length), zeros=True)
+        for at, length in subtract([_area_extent(area)], [*metadata, *supers])
+    ]
 
 
 def _candidates(area: Area, table: Table, plan: HostPlan) -> list[tuple[str, Sequence[Extent]]]:
-    """In the second area, which nobody needs any more; else where both filesystems are free."""
+    """In the second area, which nobody needs any more; else where both filesystems are free.
+
+    What the grown host keeps in the second area is taken, whether it is written or stands there
+    already (zeros of an inode table).
+    """
     unit, start = plan.host.block_bytes, plan.host.offset_bytes
-    free = intersect(scale(plan.free_before, unit, start), scale(plan.free_after, unit, start))
+    free_after = scale(plan.free_after, unit, start)
+    free = intersect(scale(plan.free_before, unit, start), free_after)
+    used_after = subtract([Extent(start, plan.after.blocks * unit)], free_after)
     end = table.usable_end_bytes
-    second = subtract([Extent(area.divider_bytes, end - area.divider_bytes)], [_area_extent(area)])
+    second = subtract(
+        [Extent(area.divider_bytes, end - area.divider_bytes)], [_area_extent(area), *used_after]
+    )
     return [("the second area", second), ("free blocks of the filesystem", free)]
 
 

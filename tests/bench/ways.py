@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from blockrep.disk.device import Device
-from blockrep.divide import DivideRequest, plan_divide
+from blockrep.divide.plan import plan_divide
+from blockrep.divide.summary import DivideRequest
 from blockrep.progress import Silent
 
 BLOCKREP = Path(sys.executable).with_name("blockrep")
@@ -75,9 +76,9 @@ def planned_moves(image: Path, first_bytes: int) -> list[Move]:
     """What `divide` would copy, in its order; neighbours joined."""
     request = DivideRequest(first_bytes=first_bytes, peers=1)
     moves: list[Move] = []
-    with Device(image, writable=True) as device:
-        plan = plan_divide(device, request, Silent())
-        for copy in plan.host.copies:
+    with Device(image, writable=True) as device, plan_divide(device, request, Silent()) as plan:
+        assert plan.transaction
+        for copy in plan.transaction.host.copies:
             source, target = copy.src * BLOCK_BYTES, copy.dst * BLOCK_BYTES
             length = copy.length * BLOCK_BYTES
             last = moves[-1] if moves else (0, 0, 0)

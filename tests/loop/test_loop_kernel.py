@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from loops import loop_device
+from oracles import run
 
 from blockrep.disk.device import Device
 from blockrep.disk.holds import HoldKind, find_holds, refuse_if_held
@@ -20,34 +19,10 @@ from blockrep.disk.partition import Partition, Table
 from blockrep.disk.table import read_table, table_stages
 from blockrep.errors import DeviceBusy, DiskState
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="loop devices need root"),
-]
+pytestmark = pytest.mark.root
 
 MIB = 1 << 20
 LINUX = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
-
-
-def run(*command: str, stdin: str = "") -> str:
-    done = subprocess.run(
-        command, input=stdin, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@contextmanager
-def attached(image: Path, sector_bytes: int = 512) -> Iterator[Path]:
-    """A loop device on `image`, without partitions and detached at the end."""
-    node = run(
-        "losetup", "--find", "--show", "--sector-size", str(sector_bytes), str(image)
-    ).strip()
-    try:
-        yield Path(node)
-    finally:
-        subprocess.run(["partx", "-d", node], capture_output=True, timeout=60, check=False)
-        subprocess.run(["losetup", "-d", node], capture_output=True, timeout=60, check=False)
 
 
 @pytest.fixture
@@ -101,7 +76,7 @@ SCRIPTS = {
 @pytest.mark.parametrize("sector_bytes", [512, 4096])
 @pytest.mark.parametrize("kind", ["gpt", "dos"])
 def test_new_table_reaches_the_kernel(image: Path, kind: str, sector_bytes: int) -> None:
-    with attached(image, sector_bytes) as node:
+    with loop_device(image, sector_bytes=sector_bytes) as node:
         label(node, SCRIPTS[kind])
         old = read(node)
         assert [(p.number, p.start_bytes, p.length_bytes) for p in old.partitions] == (
@@ -124,7 +99,7 @@ def test_new_table_reaches_the_kernel(image: Path, kind: str, sector_bytes: int)
 
 
 def test_another_partition_may_stay_mounted(image: Path, tmp_path: Path) -> None:
-    with attached(image) as node:
+    with loop_device(image) as node:
         label(node, SCRIPTS["gpt"])
         old = read(node)
         tell_kernel(node, old)
@@ -145,7 +120,7 @@ def test_another_partition_may_stay_mounted(image: Path, tmp_path: Path) -> None
 
 
 def test_stale_page_cache_of_a_partition_is_dropped(image: Path) -> None:
-    with attached(image) as node:
+    with loop_device(image) as node:
         label(node, SCRIPTS["gpt"])
         table = read(node)
         tell_kernel(node, table)
@@ -163,7 +138,7 @@ def test_mount_is_named(image: Path, tmp_path: Path) -> None:
     run("mke2fs", "-q", "-t", "ext4", "-L", "my data", str(image))
     target = tmp_path / "a b"
     target.mkdir()
-    with attached(image) as node:
+    with loop_device(image) as node:
         assert [hold.kind for hold in find_holds(image)] == [HoldKind.LOOP]
         assert find_holds(node) == ()
         run("mount", str(node), str(target))
@@ -184,7 +159,7 @@ def test_mount_is_named(image: Path, tmp_path: Path) -> None:
 
 
 def test_mount_of_a_partition_holds_the_disk(image: Path, tmp_path: Path) -> None:
-    with attached(image) as node:
+    with loop_device(image) as node:
         label(node, SCRIPTS["gpt"])
         tell_kernel(node, read(node))
         run("mke2fs", "-q", f"{node}p2")
@@ -196,11 +171,14 @@ def test_mount_of_a_partition_holds_the_disk(image: Path, tmp_path: Path) -> Non
 
 
 def test_writer_is_named_and_reader_is_not(image: Path) -> None:
-    with attached(image) as node:
-        with subprocess.Popen(["sleep", "30"], stdin=node.open("rb")) as reader:
+    with loop_device(image) as node:
+        with node.open("rb") as file, subprocess.Popen(["sleep", "30"], stdin=file) as reader:
             assert find_holds(node) == ()
             reader.kill()
-        with subprocess.Popen(["sleep", "30"], stdin=node.open("r+b")) as writer:
+        with (
+            node.open("r+b", buffering=0) as file,
+            subprocess.Popen(["sleep", "30"], stdin=file) as writer,
+        ):
             holds = find_holds(node)
             writer.kill()
         assert [hold.kind for hold in holds] == [HoldKind.PROCESS]
@@ -208,7 +186,7 @@ def test_writer_is_named_and_reader_is_not(image: Path) -> None:
 
 
 def test_swap_is_named(image: Path) -> None:
-    with attached(image) as node:
+    with loop_device(image) as node:
         run("mkswap", str(node))
         if subprocess.run(["swapon", str(node)], capture_output=True, timeout=60).returncode:
             pytest.skip("this kernel has no swap")
@@ -219,7 +197,7 @@ def test_swap_is_named(image: Path) -> None:
 
 
 def test_listing_agrees_with_blockdev(image: Path) -> None:
-    with attached(image, 4096) as node:
+    with loop_device(image, sector_bytes=4096) as node:
         label(node, SCRIPTS["gpt"])
         tell_kernel(node, read(node))
         run("mke2fs", "-q", "-t", "ext4", "-b", "4096", f"{node}p2")

@@ -14,16 +14,14 @@ from aged import (
     MIB,
     Variant,
     contents,
-    fsck,
     inodes_of,
     joined_image,
     make_image,
     make_shadow,
-    mounted,
-    run,
-    superblock,
     write_file,
 )
+from loops import mounted_image
+from oracles import dumpe2fs, fsck, run
 
 from blockrep.errors import BlockrepError, DoesNotFit, FilesystemUnsupported, InternalError
 from blockrep.extents import Extent, normalise, subtract, total
@@ -45,9 +43,9 @@ def aged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Variant], Path]:
 
 def check_contents(image: Path, shadow: Path, block_bytes: int) -> None:
     fsck(shadow)
-    with mounted(image, "ro") as root:
+    with mounted_image(image, read_only=True) as root:
         expected = contents(root)
-    with mounted(joined_image(image, shadow, block_bytes), "ro") as root:
+    with mounted_image(joined_image(image, shadow, block_bytes), read_only=True) as root:
         assert contents(root) == expected
 
 
@@ -112,11 +110,11 @@ def test_fits_whenever_the_free_blocks_suffice(
 
 def metadata_blocks(image: Path) -> list[Extent]:
     """Every block that holds metadata of an inode: nodes, directories, long links, attributes."""
-    count = int(superblock(image)["Inode count"])
+    count = int(dumpe2fs(image)["Inode count"])
     used = [2, 8, *range(11, count + 1)]
     listing = run("debugfs", "-f", "-", image, stdin="".join(f"stat <{n}>\n" for n in used))
     found = []
-    orphan = superblock(image).get("Orphan file inode", "-")
+    orphan = dumpe2fs(image).get("Orphan file inode", "-")
     for text in re.split(r"^debugfs: stat .*\n", listing, flags=re.M)[1:]:
         if re.search(r"Links: 0 ", text):
             continue
@@ -190,7 +188,7 @@ def test_journal_moves(kind: str, tmp_path: Path) -> None:
 def test_deep_trees_and_long_extents(tmp_path: Path) -> None:
     image = empty_filesystem(tmp_path, "-t ext4 -b 1024 -N 64", 400_000, 1024)
     rng = random.Random(2)
-    with mounted(image) as root:
+    with mounted_image(image) as root:
         with (root / "long").open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, 140 * MIB)
         with (root / "comb").open("wb") as file:
@@ -214,7 +212,7 @@ def test_deep_trees_and_long_extents(tmp_path: Path) -> None:
 def test_join_gives_each_fragmented_file_one_run(tmp_path: Path) -> None:
     image = empty_filesystem(tmp_path, "-t ext2 -b 1024", 20_000, 1024)
     rng = random.Random(3)
-    with mounted(image) as root:
+    with mounted_image(image) as root:
         files = [(root / f"f{n}").open("wb", buffering=0) for n in range(8)]
         for _ in range(20):
             for file in files:
@@ -235,7 +233,7 @@ def test_join_gives_each_fragmented_file_one_run(tmp_path: Path) -> None:
 
 def test_pinned_inodes_stay(tmp_path: Path) -> None:
     image = empty_filesystem(tmp_path, "-t ext4 -b 4096", 10_000, 4096)
-    with mounted(image) as root:
+    with mounted_image(image) as root:
         write_file(root / "loader", 100_000, random.Random(4))
     inode = inodes_of(image)[12]
     with pytest.raises(FilesystemUnsupported, match="inode 12"):

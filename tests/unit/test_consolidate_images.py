@@ -11,14 +11,13 @@ from aged import (
     Inode,
     Variant,
     contents,
-    fsck,
     inodes_of,
     joined_image,
     make_image,
     make_shadow,
-    mounted,
-    run,
 )
+from loops import mounted_image
+from oracles import fsck, run
 
 from blockrep.extents import Extent
 from blockrep.native import ConsolidateStats, consolidate
@@ -94,9 +93,9 @@ def test_everything_lies_below_the_end_and_is_the_same(
     after = check_evacuated(shadow, end_blk, forbidden)
     check_freshness(before, after)
     check_stats(stats, join, before, after)
-    with mounted(image, "ro") as root:
+    with mounted_image(image, read_only=True) as root:
         expected = contents(root)
-    with mounted(joined_image(image, shadow, variant.block_bytes), "ro") as root:
+    with mounted_image(joined_image(image, shadow, variant.block_bytes), read_only=True) as root:
         assert contents(root) == expected
     resize(shadow, end_blk)
 

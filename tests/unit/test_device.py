@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from loops import loop_device
 
 from blockrep.disk import device as device_module
 from blockrep.disk.device import Device
@@ -44,15 +45,7 @@ def image(tmp_path: Path, content: bytes) -> Path:
 def attach() -> Iterator[LoopMaker]:
     """Binds a file to a loop device for the time of a test."""
     with ExitStack() as stack:
-
-        def make(file: Path, *options: str) -> Path:
-            command = ["losetup", "--find", "--show", *options, str(file)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            loop = done.stdout.strip()
-            stack.callback(subprocess.run, ["losetup", "--detach", loop], check=True)
-            return Path(loop)
-
-        yield make
+        yield lambda file, **options: stack.enter_context(loop_device(file, **options))
 
 
 @pytest.fixture(params=["file", "loop512", "loop4096"])
@@ -60,7 +53,7 @@ def disk(request: pytest.FixtureRequest, image: Path) -> Path:
     if request.param == "file":
         return image
     attach: LoopMaker = request.getfixturevalue("attach")
-    return attach(image, "--sector-size", request.param.removeprefix("loop"))
+    return attach(image, sector_bytes=int(request.param.removeprefix("loop")))
 
 
 @pytest.fixture
@@ -143,7 +136,7 @@ def test_write_of_a_part_of_a_sector(disk: Path, content: bytes, offset: int, le
 
 
 def test_a_write_keeps_to_the_device_s_own_sector(image: Path, attach: LoopMaker) -> None:
-    loop = attach(image, "--sector-size", "4096")
+    loop = attach(image, sector_bytes=4096)
     with Device(loop, writable=True) as device, pytest.raises(ValueError, match="whole sectors"):
         device.write(512, bytes(512))
 
@@ -160,7 +153,7 @@ def test_an_image_on_a_disk_of_large_sectors(tmp_path: Path, attach: LoopMaker) 
     outer = tmp_path / "outer.img"
     with outer.open("wb") as file:
         file.truncate(16 << 20)
-    loop = attach(outer, "--sector-size", "4096")
+    loop = attach(outer, sector_bytes=4096)
     subprocess.run(["mke2fs", "-q", "-t", "ext4", str(loop)], check=True)
     folder = tmp_path / "mounted"
     folder.mkdir()
@@ -245,7 +238,7 @@ def test_a_mounted_device(tmp_path: Path, image: Path, attach: LoopMaker) -> Non
 
 
 def test_a_failed_open_lets_go(image: Path, attach: LoopMaker) -> None:
-    loop = attach(image, "--read-only")
+    loop = attach(image, read_only=True)
     before = set(Path("/proc/self/fd").iterdir())
     with pytest.raises(DeviceUnsupported, match="is read-only"):
         Device(loop, writable=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from oracles import run
 
 from blockrep.disk.device import Device
 from blockrep.disk.partition import Partition
@@ -25,14 +25,6 @@ SCRIPTS = {
     "gpt": "label: gpt\nsize=1M, type=U\nsize=50M\nsize=8M, type=S\n",
     "dos": "label: dos\nsize=8M, bootable\ntype=5\nsize=30M\nsize=10M, type=82\n",
 }
-
-
-def run(*command: str, stdin: str = "") -> str:
-    done = subprocess.run(
-        command, input=stdin, capture_output=True, text=True, timeout=30, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def say_as_sfdisk(path: Path) -> list[tuple[object, ...]]:

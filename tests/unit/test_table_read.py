@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from loops import loop_device
+from oracles import run
 
 from blockrep.disk.device import Device
 from blockrep.disk.table import Table, TableKind, read_table
@@ -24,22 +26,16 @@ def make_image(path: Path, script: str, size_mib: int = 64) -> Path:
 
 
 def run_sfdisk(path: Path, script: str, *options: str) -> None:
-    subprocess.run(
-        ["sfdisk", "--quiet", *options, str(path)], input=script, text=True, check=True, timeout=30
-    )
+    run("sfdisk", "--quiet", *options, path, stdin=script)
 
 
-def read(path: Path, sector_bytes: int = 512) -> Table:
-    with Device(path, sector_bytes=sector_bytes) as device:
+def read(path: Path) -> Table:
+    with Device(path) as device:
         return read_table(device)
 
 
 def say_as_sfdisk(path: Path) -> list[tuple[int, int, str]]:
-    done = subprocess.run(
-        ["sfdisk", "-J", str(path)],
-        capture_output=True, text=True, check=True, timeout=30,
-    )  # fmt: skip
-    parts = json.loads(done.stdout)["partitiontable"]["partitions"]
+    parts = json.loads(run("sfdisk", "-J", path))["partitiontable"]["partitions"]
     return [(p["start"] * 512, p["size"] * 512, p["type"]) for p in parts]
 
 
@@ -166,10 +162,14 @@ def test_grown_disk_names_the_cure(tmp_path: Path) -> None:
     assert "sgdisk -e" in caught.value.hint
 
 
+@pytest.mark.root
 def test_other_sector_size_is_recognised(tmp_path: Path) -> None:
     path = make_image(tmp_path / "disk", GPT_SCRIPT)
-    with pytest.raises(TableDamaged, match="sectors of 512 bytes, not 4096"):
-        read(path, 4096)
+    with (
+        loop_device(path, sector_bytes=4096) as node,
+        pytest.raises(TableDamaged, match="sectors of 512 bytes, not 4096"),
+    ):
+        read(node)
 
 
 def test_hybrid_mbr_is_refused(tmp_path: Path) -> None:

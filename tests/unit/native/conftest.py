@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from oracles import run
 
 VARIETIES = {
     "ext4": "-t ext4 -b 4096",
@@ -29,14 +29,6 @@ VARIETIES = {
     "ext2": "-t ext2 -b 1024",
     "ext2-old": "-t ext2 -b 1024 -I 128 -O none",
 }
-
-
-def run(*arguments: str, ok: tuple[int, ...] = (0,), stdin: str = "") -> str:
-    done = subprocess.run(
-        arguments, input=stdin, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode in ok, f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
-    return done.stdout
 
 
 def fill_tree(root: Path, seed: int = 1) -> None:

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from oracles import run
 
 from blockrep.extents import Extent, normalise, subtract, total, union
 from blockrep.native import FileKind, Filesystem
 
-from .conftest import VARIETIES, run
+from .conftest import VARIETIES
 
 
 def dumped_free(image: Path, cluster: int, blocks: int) -> list[Extent]:

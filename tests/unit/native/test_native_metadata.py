@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from oracles import run
 
 from blockrep.errors import BlockrepError, FilesystemDamaged
 from blockrep.extents import normalise
 from blockrep.native import Filesystem
 
-from .conftest import VARIETIES, run
+from .conftest import VARIETIES
 
 
 def make_shadow(image: Path, shadow: Path) -> None:

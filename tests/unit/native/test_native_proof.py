@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from oracles import run
 
 from blockrep.errors import ProofFailed
 from blockrep.native import (
@@ -18,7 +19,7 @@ from blockrep.native import (
     restore_inodes,
 )
 
-from .conftest import VARIETIES, run
+from .conftest import VARIETIES
 from .test_native_metadata import make_shadow
 
 

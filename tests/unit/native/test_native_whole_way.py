@@ -1,4 +1,4 @@
-"""Consolidate, shrink, put right, prove, apply: aged filesystems of every variety, tight and loose."""
+"""Consolidate, shrink, put right, prove and apply, on aged filesystems of every variety."""
 
 from __future__ import annotations
 
