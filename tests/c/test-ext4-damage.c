@@ -40,7 +40,7 @@ static void make_image(const char *variety, const char *path)
 	for (char *word = strtok_r(words, " ", &rest); word && count < 23;
 	     word = strtok_r(NULL, " ", &rest))
 		argv[count++] = word;
-	CHECK(posix_spawnp(&child, argv[0], NULL, NULL, argv, no_environment) == 0);
+	CHECK(posix_spawnp(&child, "mke2fs", NULL, NULL, argv, no_environment) == 0);
 	CHECK(waitpid(child, &status, 0) == child);
 	CHECK(status == 0);
 }
