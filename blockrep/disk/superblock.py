@@ -85,6 +85,12 @@ class Superblock:
         return self._u32(0x0)
 
     @property
+    def table_bytes(self) -> int:
+        """What the inode tables take, but never more than there is."""
+        size = self._u16(0x58) if self.revision else 128
+        return min(self.inodes * size, self.blocks * self.block_bytes)
+
+    @property
     def free_inodes(self) -> int:
         return self._u32(0x10)
 

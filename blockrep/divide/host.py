@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blockrep.disk.device import Device
-from blockrep.disk.superblock import Superblock
+from blockrep.disk.superblock import SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET_BYTES, Superblock
 from blockrep.divide.shadow import Shadow, check_room, fill_shadow
 from blockrep.divide.survey import check_filesystem, read_superblock
 from blockrep.divide.write_set import WriteSet, plan_write_set
@@ -112,7 +112,7 @@ def plan_host(
                 fill_shadow(shadow, device, host.offset_bytes, host.block_bytes, metadata, progress)
                 if attempt == 0:
                     progress.phase("checking the filesystem")
-                    check_filesystem(str(shadow.path))
+                    check_filesystem(str(shadow.path), host.superblock)
                 planned = _plan_on(shadow, device, before, host, goal, end_blk, forbidden, progress)
             except BaseException:
                 shadow.close()
@@ -156,14 +156,16 @@ def _plan_on(
     if end_blk != old_blocks:
         progress.phase("resizing the shadow")
         _resize(shadow, end_blk, host.block_bytes)
-    after_super = Superblock(shadow.read(1024, 1024))
+        if end_blk > old_blocks and host.superblock.has("sparse_super2"):
+            _mark_forgotten(shadow)
+    after_super = Superblock(shadow.read(SUPERBLOCK_OFFSET_BYTES, SUPERBLOCK_BYTES))
     if after_super.blocks < end_blk:
         return _Again(after_super.blocks, [])
     progress.phase("proving the new state")
     with Filesystem.open(str(shadow.path), writable=True) as after:
         inodes = match_inodes(before, after)
         restore_inodes(before, after, inodes)
-    check_shadow(shadow)
+    _check_shadow(shadow)
     with Filesystem.open(str(shadow.path)) as after:
         copies = compare(before, after, inodes)
         free_before = before.free()
@@ -173,7 +175,7 @@ def _plan_on(
         _check_end(copies, after_super.blocks)
         return HostPlan(
             host,
-            Superblock(shadow.read(1024, 1024)),
+            Superblock(shadow.read(SUPERBLOCK_OFFSET_BYTES, SUPERBLOCK_BYTES)),
             tuple(copies),
             plan_write_set(device, host.offset_bytes, shadow, before, after, host.superblock),
             tuple(free_before),
@@ -198,10 +200,19 @@ def _resize(shadow: Shadow, blocks: int, block_bytes: int) -> None:
     raise ProgramFailed(f"resize2fs failed on the shadow: {words[-1] if words else 'no message'}")
 
 
-def check_shadow(shadow: Shadow) -> None:
+def _mark_forgotten(shadow: Shadow) -> None:
+    """resize2fs frees a block of metadata in the group that was the last one and had a backup.
+
+    e2fsck marks it used again; whether that was all it did, the proof of the new state tells.
+    """
+    run_program(["e2fsck", "-f", "-y", str(shadow.path)])
+
+
+def _check_shadow(shadow: Shadow) -> None:
     """The new state must pass e2fsck; if not, the plan is wrong and not the disk."""
+    superblock = Superblock(shadow.read(SUPERBLOCK_OFFSET_BYTES, SUPERBLOCK_BYTES))
     try:
-        check_filesystem(str(shadow.path))
+        check_filesystem(str(shadow.path), superblock)
     except FilesystemDamaged as error:
         raise ProofFailed(f"the planned filesystem does not pass e2fsck: {error.message}") from None
 
