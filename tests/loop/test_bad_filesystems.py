@@ -1,4 +1,4 @@
-"""Damaged, dirty and unsupported filesystems: one sentence, a documented code, not one byte changed."""
+"""Damaged, dirty and unsupported filesystems: one sentence, a documented code, nothing changed."""
 
 from __future__ import annotations
 
