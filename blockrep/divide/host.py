@@ -13,6 +13,7 @@ from pathlib import Path
 from blockrep.disk.device import Device
 from blockrep.disk.superblock import SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET_BYTES, Superblock
 from blockrep.divide.shadow import Shadow, check_room, fill_shadow
+from blockrep.divide.summary import Join
 from blockrep.divide.survey import check_filesystem, read_superblock
 from blockrep.divide.write_set import WriteSet, plan_write_set
 from blockrep.errors import DoesNotFit, FilesystemDamaged, ProgramFailed, ProofFailed
@@ -52,11 +53,12 @@ class Host:
 class Goal:
     """What the filesystem is to become.
 
-    `join` also moves fragmented files below the end; `pinned` inodes, with names, may not move.
+    `join` says which fragmented files below the end move, too; `pinned` inodes, with names, may
+    not move.
     """
 
     blocks: int
-    join: bool
+    join: Join
     pinned: Mapping[int, str]
 
 
@@ -148,10 +150,16 @@ def _plan_on(
 ) -> HostPlan | _Again:
     old_blocks = host.superblock.blocks
     stats = None
-    if goal.join or forbidden or end_blk < old_blocks:
+    joins = goal.join is not Join.NO_JOIN
+    if joins or forbidden or end_blk < old_blocks:
         progress.phase("consolidating files")
         stats = consolidate(
-            shadow.path, min(end_blk, old_blocks), forbidden, goal.join, tuple(goal.pinned)
+            shadow.path,
+            min(end_blk, old_blocks),
+            forbidden,
+            joins,
+            tuple(goal.pinned),
+            at_any_cost=goal.join is Join.DEFRAG,
         )
     if end_blk != old_blocks:
         progress.phase("resizing the shadow")
