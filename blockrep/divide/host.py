@@ -164,6 +164,8 @@ def _plan_on(
     if end_blk != old_blocks:
         progress.phase("resizing the shadow")
         _resize(shadow, end_blk, host.block_bytes)
+        if end_blk > old_blocks and host.superblock.has("sparse_super2"):
+            _mark_forgotten(shadow)
     after_super = Superblock(shadow.read(SUPERBLOCK_OFFSET_BYTES, SUPERBLOCK_BYTES))
     if after_super.blocks < end_blk:
         return _Again(after_super.blocks, [])
@@ -204,6 +206,14 @@ def _resize(shadow: Shadow, blocks: int, block_bytes: int) -> None:
     if any("No space left" in line or "Not enough space" in line for line in words):
         raise DoesNotFit(f"the filesystem's metadata does not fit into {blocks} blocks")
     raise ProgramFailed(f"resize2fs failed on the shadow: {words[-1] if words else 'no message'}")
+
+
+def _mark_forgotten(shadow: Shadow) -> None:
+    """resize2fs frees a block of metadata in the group that was the last one and had a backup.
+
+    e2fsck marks it used again; whether that was all it did, the proof of the new state tells.
+    """
+    run_program(["e2fsck", "-f", "-y", str(shadow.path)])
 
 
 def _check_shadow(shadow: Shadow) -> None:
