@@ -151,7 +151,7 @@ def _plan_host(
         blocks = min(blocks, limit // host.block_bytes)
     refuse_bad_blocks(device, host.offset_bytes)
     pinned = find_pinned(device, host.offset_bytes, host.block_bytes)
-    goal = Goal(blocks, request.join is not Join.NO_JOIN, pinned)
+    goal = Goal(blocks, request.join, pinned)
     return plan_host(device, host, goal, request.shadow_dir, progress)
 
 
