@@ -6,6 +6,7 @@ resize, put right, prove, write set.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,16 @@ from pathlib import Path
 from blockrep.disk.device import Device
 from blockrep.disk.superblock import SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET_BYTES, Superblock
 from blockrep.divide.shadow import Shadow, check_room, fill_shadow
+from blockrep.divide.summary import Join
 from blockrep.divide.survey import check_filesystem, read_superblock
 from blockrep.divide.write_set import WriteSet, plan_write_set
-from blockrep.errors import DoesNotFit, FilesystemDamaged, ProgramFailed, ProofFailed
+from blockrep.errors import (
+    DoesNotFit,
+    FilesystemDamaged,
+    FilesystemUnsupported,
+    ProgramFailed,
+    ProofFailed,
+)
 from blockrep.extents import Extent, normalise, subtract, total, union
 from blockrep.native import (
     Cell,
@@ -52,11 +60,12 @@ class Host:
 class Goal:
     """What the filesystem is to become.
 
-    `join` also moves fragmented files below the end; `pinned` inodes, with names, may not move.
+    `join` says which fragmented files below the end move, too; `pinned` inodes, with names, may
+    not move.
     """
 
     blocks: int
-    join: bool
+    join: Join
     pinned: Mapping[int, str]
 
 
@@ -148,11 +157,9 @@ def _plan_on(
 ) -> HostPlan | _Again:
     old_blocks = host.superblock.blocks
     stats = None
-    if goal.join or forbidden or end_blk < old_blocks:
+    if goal.join is not Join.NO_JOIN or forbidden or end_blk < old_blocks:
         progress.phase("consolidating files")
-        stats = consolidate(
-            shadow.path, min(end_blk, old_blocks), forbidden, goal.join, tuple(goal.pinned)
-        )
+        stats = _consolidate(shadow, min(end_blk, old_blocks), forbidden, goal)
     if end_blk != old_blocks:
         progress.phase("resizing the shadow")
         _resize(shadow, end_blk, host.block_bytes)
@@ -185,6 +192,30 @@ def _plan_on(
             Picture(after.summary(), tuple(after.cells(PICTURE_CELLS))),
             shadow,
         )
+
+
+def _consolidate(
+    shadow: Shadow, end_blk: int, forbidden: Sequence[Extent], goal: Goal
+) -> ConsolidateStats:
+    try:
+        return consolidate(
+            shadow.path,
+            end_blk,
+            forbidden,
+            goal.join is not Join.NO_JOIN,
+            tuple(goal.pinned),
+            at_any_cost=goal.join is Join.DEFRAG,
+        )
+    except FilesystemUnsupported as error:
+        # The core knows inodes alone; the user knows the file.
+        found = re.match(r"inode (\d+) ", error.message)
+        name = goal.pinned.get(int(found[1])) if found else None
+        if name is None:
+            raise
+        raise FilesystemUnsupported(
+            f"{name} lies past the divider and must not move",
+            hint="choose a larger first area, or remove the file and install it again afterwards",
+        ) from error
 
 
 def _resize(shadow: Shadow, blocks: int, block_bytes: int) -> None:

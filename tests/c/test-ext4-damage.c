@@ -29,6 +29,7 @@ static void make_image(const char *variety, const char *path)
 {
 	char words[512];
 	char *argv[24] = {0};
+	char *no_environment[] = {NULL};
 	char *rest = NULL;
 	size_t count = 0;
 	pid_t child;
@@ -39,7 +40,7 @@ static void make_image(const char *variety, const char *path)
 	for (char *word = strtok_r(words, " ", &rest); word && count < 23;
 	     word = strtok_r(NULL, " ", &rest))
 		argv[count++] = word;
-	CHECK(posix_spawnp(&child, argv[0], NULL, NULL, argv, environ) == 0);
+	CHECK(posix_spawnp(&child, "mke2fs", NULL, NULL, argv, no_environment) == 0);
 	CHECK(waitpid(child, &status, 0) == child);
 	CHECK(status == 0);
 }
