@@ -20,7 +20,7 @@ complete -c blockrep -n '__fish_seen_subcommand_from divide' -F
 complete -c blockrep -n '__fish_seen_subcommand_from divide' -l help -d 'show this help message and exit'
 complete -c blockrep -n '__fish_seen_subcommand_from divide' -l json -d 'write one JSON document to standard output'
 complete -c blockrep -n '__fish_seen_subcommand_from divide' -l first -d 'the size of the first area: where the divider will be' -x
-complete -c blockrep -n '__fish_seen_subcommand_from divide' -l peers -d 'how many segments to make; 0 reserves the second area in one piece' -x
+complete -c blockrep -n '__fish_seen_subcommand_from divide' -l peers -d 'how many segments to make, at most 64; 0 reserves the second area in one piece' -x
 complete -c blockrep -n '__fish_seen_subcommand_from divide' -l history -d 'the share of each segment for older versions (default: 10% where there is room)' -x
 complete -c blockrep -n '__fish_seen_subcommand_from divide' -l dry-run -d 'show the plan and change nothing'
 complete -c blockrep -n '__fish_seen_subcommand_from divide' -l yes -d 'do not ask'

@@ -13,7 +13,8 @@ def failure_text(error: BlockrepError, *, disk: str = "", writes: bool = False) 
 
     `writes` says whether the command could have changed `disk`; without it nothing is said of it.
     """
-    parts = [_sentence(error.message)]
+    named = error.message.startswith(f"{disk} ")
+    parts = [_sentence(error.message, keep_first=named)]
     if error.hint and not (error.state is DiskState.RESUMABLE and "recover" in error.hint):
         parts.append(_sentence(error.hint))
     if writes and not isinstance(error, Interrupted):
@@ -30,10 +31,10 @@ def _state_text(error: BlockrepError, disk: str) -> str:
     return "Nothing was changed." if isinstance(error, UsageError) else "The disk is unchanged."
 
 
-def _sentence(text: str) -> str:
-    """`text` with an end, and with a capital where it begins with a plain word."""
+def _sentence(text: str, *, keep_first: bool = False) -> str:
+    """`text` with an end, and with a capital where it begins with a plain word, not with a name."""
     cleaned = clean(text.strip())
-    first = cleaned.split(" ", 1)[0]
-    if first.isascii() and first.isalpha() and first.islower():
+    first = cleaned.split(" ", 1)[0].removesuffix(":")
+    if not keep_first and first.isascii() and first.isalpha() and first.islower():
         cleaned = cleaned[0].upper() + cleaned[1:]
     return cleaned if cleaned.endswith((".", "!", "?")) else cleaned + "."

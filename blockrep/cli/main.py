@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -25,6 +26,7 @@ from blockrep.errors import (
     BlockrepError,
     DiskState,
     InternalError,
+    NoRoomForShadow,
     ProgramFailed,
     Stopped,
 )
@@ -37,6 +39,7 @@ _VERBS: dict[str, Callable[[Session, Namespace], None]] = {
     "recover": run_recover,
     "undivide": run_undivide,
 }
+_MEMORY_HINT = "end other programs; `divide --shadow-dir DIR` keeps the shadow on a disk"
 _WRITERS = {"divide", "undivide", "recover"}
 
 
@@ -53,10 +56,15 @@ def main(argv: Sequence[str] | None = None, *, engine: Engine | None = None) -> 
     )
     with session.stopper.listening():
         try:
-            return _run(session, words)
+            code = _run(session, words)
         except OutputGone:
             _forget_output()
             return BROKEN_PIPE
+    try:
+        session.stdout.flush()
+    except (OSError, ValueError):
+        _forget_output()
+    return code
 
 
 def _run(session: Session, words: list[str]) -> int:
@@ -65,16 +73,17 @@ def _run(session: Session, words: list[str]) -> int:
         build_parser().parse_args(words, arguments)
         session.document["command"] = arguments.command
         _VERBS[arguments.command](session, arguments)
+        _answer(session)
     except SystemExit as ended:  # --help and --version
         return ended.code if isinstance(ended.code, int) else SUCCESS
     except OutputGone:
         raise
     except Exception as error:
         return _fail(session, arguments, _as_ours(session, error))
-    return _answer(session)
+    return SUCCESS
 
 
-def _answer(session: Session) -> int:
+def _answer(session: Session) -> None:
     try:
         session.answer()
     except (OutputGone, InternalError):
@@ -82,7 +91,6 @@ def _answer(session: Session) -> int:
             raise
         session.complain(f"blockrep: {session.document['outcome']['action']}")
         _forget_output()
-    return SUCCESS
 
 
 def _as_ours(session: Session, error: Exception) -> BlockrepError:
@@ -92,6 +100,8 @@ def _as_ours(session: Session, error: Exception) -> BlockrepError:
     if os.environ.get("BLOCKREP_DEBUG") == "1":
         session.complain("".join(traceback.format_exception(error)).rstrip())
     state = DiskState.UNKNOWN if session.committing else DiskState.UNCHANGED
+    if isinstance(error, MemoryError) or getattr(error, "errno", 0) == errno.ENOMEM:
+        return NoRoomForShadow("there is not enough memory", hint=_MEMORY_HINT, state=state)
     return InternalError(f"unexpected {type(error).__name__}: {error}", state=state)
 
 
@@ -138,7 +148,16 @@ def _lenient(stream: TextIO | None) -> TextIO:
         return Path(os.devnull).open("w")  # to the end of the process
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream.buffer, io.FileIO):
+            return _whole(stream)
     return stream
+
+
+def _whole(stream: io.TextIOWrapper) -> TextIO:
+    """With PYTHONUNBUFFERED nothing writes on after a short write (a signal, a full disk): the
+    rest would be lost without a word."""
+    raw = io.FileIO(stream.fileno(), "w", closefd=False)
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding=stream.encoding, errors=stream.errors)
 
 
 def _forget_output() -> None:

@@ -15,9 +15,9 @@ from blockrep.cli.exit_codes import exit_codes
 from blockrep.errors import UsageError
 from blockrep.units import parse_share, parse_size
 
-MAX_PEERS = 99
-
 _T = TypeVar("_T")
+
+MAX_PEERS = 64  # as many segments as an area record has room for
 
 _SIZES = """\
 sizes: 1G or 1GiB is 2^30 bytes, 1GB is 10^9 bytes, a bare number is bytes,
@@ -169,7 +169,8 @@ def _add_divide(verbs: _Verbs[Parser]) -> None:
         type=_checked(_parse_peers),
         required=True,
         metavar="N",
-        help="how many segments to make; 0 reserves the second area in one piece",
+        help=f"how many segments to make, at most {MAX_PEERS}; "
+        "0 reserves the second area in one piece",
     )
     verb.add_argument(
         "--history",

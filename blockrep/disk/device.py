@@ -73,7 +73,7 @@ class Device:
                     raise DeviceUnsupported(f"{self.path} is read-only")
             else:
                 self.size_bytes = status.st_size
-                self.sector_bytes = _image_sector_bytes(self._fd)
+                self.sector_bytes = self._image_sector_bytes()
                 if self.writable:
                     _lock_file(self._fd, self.path)
             self._direct_fd = _open_direct(self.path, self.writable, self.is_block)
@@ -185,6 +185,15 @@ class Device:
             with contextlib.suppress(OSError):
                 fcntl.ioctl(self._fd, BLKFLSBUF, 0)
 
+    def _image_sector_bytes(self) -> int:
+        """The header of a GPT lies in sector 1: where it is tells how large sectors are."""
+        try:
+            large = os.pread(self._fd, len(GPT_SIGNATURE), LARGE_SECTOR_BYTES) == GPT_SIGNATURE
+            small = os.pread(self._fd, len(GPT_SIGNATURE), SMALL_SECTOR_BYTES) == GPT_SIGNATURE
+        except OSError as error:
+            raise self._io_error("read", 0, error) from error
+        return LARGE_SECTOR_BYTES if large and not small else SMALL_SECTOR_BYTES
+
     def _fd_for(self, offset_bytes: int, length_bytes: int) -> int:
         # For a file it is the disk below it that decides, whose sectors may be larger.
         unit = self.sector_bytes if self.is_block else DIRECT_ALIGN_BYTES
@@ -227,6 +236,8 @@ def _open(path: Path, writable: bool) -> int:
             raise DeviceBusy(f"{path} is in use") from error
         if error.errno == errno.EROFS:
             raise DeviceUnsupported(f"{path} is read-only") from error
+        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise DeviceNotFound(f"cannot open {path}: {error.strerror}") from error
         raise DeviceIO(f"cannot open {path}: {error.strerror}") from error
 
 
@@ -243,13 +254,6 @@ def _open_direct(path: Path, writable: bool, is_block: bool) -> int:
         if is_block and error.errno != errno.EINVAL:
             raise DeviceIO(f"cannot open {path}: {error.strerror}") from error
         return -1
-
-
-def _image_sector_bytes(fd: int) -> int:
-    """The header of a GPT lies in sector 1: where it is tells how large sectors are."""
-    large = os.pread(fd, len(GPT_SIGNATURE), LARGE_SECTOR_BYTES) == GPT_SIGNATURE
-    small = os.pread(fd, len(GPT_SIGNATURE), SMALL_SECTOR_BYTES) == GPT_SIGNATURE
-    return LARGE_SECTOR_BYTES if large and not small else SMALL_SECTOR_BYTES
 
 
 def _lock_file(fd: int, path: Path) -> None:

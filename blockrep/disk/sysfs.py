@@ -62,6 +62,11 @@ def is_partition(name: str) -> bool:
     return (CLASS / name / "partition").exists()
 
 
+def disk_of(name: str) -> str:
+    """The disk that a partition belongs to."""
+    return (CLASS / name).resolve().parent.name
+
+
 def partitions_of(name: str) -> tuple[KernelPartition, ...]:
     """The partitions of a disk in number order."""
     try:

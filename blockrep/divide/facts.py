@@ -29,6 +29,7 @@ from blockrep.errors import (
 from blockrep.native import Filesystem
 
 SWAP_HEADER_BYTES = 64 << 10
+ONLY_EXT = "what can be divided is a disk with a partition table, or an ext2, ext3 or ext4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,11 @@ def survey_disk(device: Device, table: Table, request: DivideRequest) -> Survey:
         if find_area(device, table):
             raise AlreadyDivided(f"{device.path} is divided already")
         if read_superblock(device, 0, device.size_bytes) is None:
+            content = identify(device.path, 0, device.size_bytes)
+            if held := content.type or " and ".join(content.ambivalent):
+                raise FilesystemUnsupported(
+                    f"{device.path} holds {held}, which cannot be divided", hint=ONLY_EXT
+                )
             raise TableDamaged(
                 f"{device.path} has neither a partition table nor an ext filesystem",
                 hint="make a partition table first, for example with sfdisk",
@@ -82,9 +88,12 @@ def _fact(
     start, length = place
     found = identify(device.path, start, length)
     superblock = read_superblock(device, start, length)
+    if found.ambivalent:
+        # An ext superblock may be the leftover of what was there before: not ours to decide.
+        return PartitionFacts(FsKind.OTHER, name=" or ".join(found.ambivalent))
     if superblock is not None and found.type in ("ext2", "ext3", "ext4", "ext4dev", ""):
         return _ext_fact(device, superblock, start, length, request)
-    if found.type == "swap":
+    if found.type in ("swap", "swsuspend"):
         parse_swap(device.read(start, min(length, SWAP_HEADER_BYTES)))
         return PartitionFacts(FsKind.SWAP)
     return PartitionFacts(FsKind.OTHER if found.type else FsKind.EMPTY, name=found.type)
@@ -113,4 +122,4 @@ def _measure_ext(
     with Filesystem.open(str(device.path), start) as filesystem:
         minimum = filesystem.minimum_blocks() * superblock.block_bytes
     size = superblock.blocks * superblock.block_bytes
-    return PartitionFacts(FsKind.EXT, minimum, superblock.block_bytes, size)
+    return PartitionFacts(FsKind.EXT, minimum, superblock.block_bytes, size, superblock.kind)

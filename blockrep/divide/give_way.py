@@ -113,7 +113,11 @@ def _bare(table: Table, facts: PartitionFacts | None, limit: int, divider: int) 
         )
     if facts.kind is not FsKind.EXT:
         raise CannotGiveWayError(
-            FilesystemUnsupported("what is on it is not an ext2, ext3 or ext4 filesystem"), None
+            FilesystemUnsupported(
+                f"it holds {facts.name or 'no ext2, ext3 or ext4'}, which cannot be divided",
+                hint="remove what is out of date with `wipefs` if it looks like several things",
+            ),
+            None,
         )
     size = facts.filesystem_bytes or table.disk_bytes
     if size <= limit:
@@ -153,7 +157,8 @@ def _check_movable(scene: _Scene, p: Partition) -> list[str]:
         return []
     if p.length_bytes > max(SMALL_BYTES, scene.limit // SMALL_DIVISOR):
         least = scene.facts[p.number].minimum_bytes if kind is FsKind.EXT else p.length_bytes
-        what, why = f"partition {p.number} ({kind})", f"{in_mib(p.length_bytes)} are too much"
+        what = f"partition {p.number} ({scene.content(p)})"
+        why = f"{in_mib(p.length_bytes)} are too much"
         raise _immovable(p, what, why, least)
     if p.type in ESP_TYPES:
         return [f"the EFI system partition {p.number} moves: check the firmware's boot entries"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from blockrep.disk.area import Area, find_area
 from blockrep.disk.device import Device
+from blockrep.disk.holds import refuse_if_held
 from blockrep.disk.superblock import Superblock
 from blockrep.disk.table import Table, TableKind, read_table
 from blockrep.divide.host import PICTURE_CELLS, Host, find_host
@@ -15,6 +16,7 @@ from blockrep.divide.regions import list_regions
 from blockrep.divide.show import name_filesystem, show_disk
 from blockrep.divide.summary import Cell, FilePlace, FilesystemSummary, Inspection
 from blockrep.divide.survey import judge_cleanliness, read_superblock
+from blockrep.errors import FilesystemDamaged, FilesystemNotClean
 from blockrep.extents import Extent
 from blockrep.native import Filesystem
 from blockrep.progress import Progress
@@ -36,7 +38,7 @@ def inspect_disk(device: Device, progress: Progress, *, files: bool) -> Inspecti
     host = find_host(device, *place[1:]) if place else None
     summary, listed = None, None
     if host:
-        judge_cleanliness(host.superblock)
+        _judge(device, host)
         summary = _summarise(device, host)
         listed = _files(device.path, host) if files else None
     regions = list_regions(
@@ -56,6 +58,15 @@ def inspect_disk(device: Device, progress: Progress, *, files: bool) -> Inspecti
         show_disk(device) if area else None,
         listed,
     )
+
+
+def _judge(device: Device, host: Host) -> None:
+    """What cannot be shown as it is, with what can be done here, where there is no --fsck."""
+    try:
+        judge_cleanliness(host.superblock)
+    except (FilesystemNotClean, FilesystemDamaged) as error:
+        refuse_if_held(device.path)
+        raise type(error)(error.message, hint="repair it with `e2fsck -f` first") from None
 
 
 def _host_place(device: Device, table: Table, area: Area | None) -> tuple[int, int, int] | None:

@@ -241,7 +241,9 @@ def read_log(device: Device, pointer: LogPointer, file: LogStore | None = None) 
 
     `file` is the store of a log that is not on the disk. Nothing is written.
     """
-    if pointer.place is LogPlace.FILE and file is None:
+    if pointer.place is LogPlace.DISK:
+        file = None
+    elif file is None:
         raise RecoverFailed(
             f"the log is in a file (inode {pointer.position}) on another disk",
             hint="name it with --journal FILE",

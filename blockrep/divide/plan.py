@@ -13,6 +13,7 @@ from blockrep.disk.area import Area, fresh_area_writes
 from blockrep.disk.device import Device
 from blockrep.disk.holds import refuse_if_held
 from blockrep.disk.table import Table, TableKind, read_table, table_stages
+from blockrep.disk.whole import refuse_partition, refuse_unpartitionable
 from blockrep.disk.writes import Stage, Write
 from blockrep.divide.facts import Survey, survey_disk
 from blockrep.divide.host import Goal, HostPlan, plan_host
@@ -28,7 +29,6 @@ from blockrep.divide.summary import (
     Cell,
     DivideRequest,
     DivideSummary,
-    Join,
     SegmentSummary,
 )
 from blockrep.divide.survey import find_pinned, refuse_bad_blocks
@@ -58,14 +58,14 @@ class Plan:
     """A change of a disk that was computed and proven, and has not changed a byte.
 
     `transaction` is None where no filesystem has to change: then `plain` is written, stage by
-    stage. Close it to give the shadow's memory back.
+    stage. Close it to give the shadow's memory back. `request` is None for an undivide.
     """
 
     action: str  # "divided" or "undivided"
     summary: DivideSummary
     transaction: Transaction | None
     plain: tuple[Stage, ...]
-    join: Join = Join.NO_JOIN
+    request: DivideRequest | None = None
 
     def __enter__(self) -> Plan:
         return self
@@ -90,11 +90,13 @@ def plan_divide(device: Device, request: DivideRequest, progress: Progress) -> P
     `device` is open for writing, hence held, but only --fsck writes (through e2fsck).
     """
     progress.phase("looking at the disk")
+    refuse_partition(device.path)
     refuse_if_held(device.path)
     if request.journal:
         check_journal_file(request.journal, device)
     refuse_interrupted(device)
     table = read_table(device)
+    refuse_unpartitionable(device.path, table)
     survey = survey_disk(device, table, request)
     layout = plan_layout(
         table,
@@ -176,7 +178,7 @@ def _assemble(
         transaction = Transaction(LogKind.DIVIDE, host_plan, stages, new_identity(), site)
         plain = ()
     summary = _summarise(device, table, layout, area, transaction, place)
-    return Plan("divided", summary, transaction, plain, request.join)
+    return Plan("divided", summary, transaction, plain, request)
 
 
 def _table_scratch(table: Table, layout: Layout) -> Extent | None:

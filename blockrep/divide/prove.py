@@ -8,7 +8,13 @@ from pathlib import Path
 from blockrep.disk.device import Device
 from blockrep.disk.superblock import Superblock
 from blockrep.divide.survey import check_filesystem, host_name, read_superblock
-from blockrep.errors import DiskState, FilesystemDamaged, ProofFailed
+from blockrep.errors import (
+    BlockrepError,
+    DiskState,
+    FilesystemDamaged,
+    ProgramFailed,
+    ProofFailed,
+)
 from blockrep.programs import run_program
 from blockrep.progress import Progress
 
@@ -17,21 +23,38 @@ def prove_host(device: Device, host_offset_bytes: int, progress: Progress) -> tu
     """`e2fsck -fn` and a read-only mount of the filesystem on the device; what was seen, in words.
 
     `ProofFailed` when e2fsck finds anything. A kernel that cannot mount this kind of filesystem
-    proves nothing either way: that is told, not raised.
+    proves nothing either way: that is told, not raised. No error says that the disk is unchanged,
+    as what is to be proven is a change.
     """
     progress.phase("proving the result")
-    device.drop_caches()
-    superblock = read_superblock(device, host_offset_bytes, device.size_bytes - host_offset_bytes)
-    if superblock is None:
-        raise ProofFailed("the superblock cannot be read back", state=DiskState.UNKNOWN)
     try:
-        check_filesystem(host_name(device, host_offset_bytes), superblock)
-    except FilesystemDamaged as error:
-        raise ProofFailed(error.message, state=DiskState.UNKNOWN) from error
+        superblock = _check(device, host_offset_bytes)
+    except BlockrepError as error:
+        error.state = DiskState.UNKNOWN
+        raise
     return "e2fsck finds the filesystem clean", _mount_once(device, host_offset_bytes, superblock)
 
 
+def _check(device: Device, host_offset_bytes: int) -> Superblock:
+    device.drop_caches()
+    superblock = read_superblock(device, host_offset_bytes, device.size_bytes - host_offset_bytes)
+    if superblock is None:
+        raise ProofFailed("the superblock cannot be read back")
+    try:
+        check_filesystem(host_name(device, host_offset_bytes), superblock)
+    except FilesystemDamaged as error:
+        raise ProofFailed(error.message) from error
+    return superblock
+
+
 def _mount_once(device: Device, host_offset_bytes: int, superblock: Superblock) -> str:
+    try:
+        return _mount(device, host_offset_bytes, superblock)
+    except (ProgramFailed, OSError) as error:  # no mount(8), no room for a folder
+        return f"it could not be mounted for a test: {error}"
+
+
+def _mount(device: Device, host_offset_bytes: int, superblock: Superblock) -> str:
     length = superblock.blocks * superblock.block_bytes
     options = f"ro,noload,loop,offset={host_offset_bytes},sizelimit={length}"
     with tempfile.TemporaryDirectory(prefix="blockrep-proof-") as name:
@@ -40,7 +63,8 @@ def _mount_once(device: Device, host_offset_bytes: int, superblock: Superblock) 
             ["mount", "-t", "ext4", "-o", options, str(device.path), str(folder)], timeout_s=120
         )
         if result.returncode:
-            return "the running kernel cannot mount it read-only for a test"
+            why = (result.stderr.strip().splitlines() or ["no reason given"])[0]
+            return f"it could not be mounted for a test: {why.removeprefix('mount: ')}"
         try:
             count = sum(1 for _ in folder.iterdir())
         finally:

@@ -22,6 +22,7 @@ from blockrep.disk.superblock import (
     with_checksum,
 )
 from blockrep.disk.table import read_standing_table, read_table
+from blockrep.disk.whole import refuse_partition
 from blockrep.divide.apply import lock_host, put, run_after_commit, run_back, run_forward
 from blockrep.divide.interrupted import host_places, locked_backups
 from blockrep.divide.lock import HALF_BYTES, LogPlace, LogPointer, parse_lock, parse_mark
@@ -40,7 +41,7 @@ from blockrep.divide.prove import prove_host
 from blockrep.divide.summary import Outcome
 from blockrep.divide.survey import read_superblock
 from blockrep.divide.transaction import drop_mark, finish
-from blockrep.errors import BlockrepError, DiskState, RecoverFailed
+from blockrep.errors import BlockrepError, DiskState, NoRoomForLog, RecoverFailed
 from blockrep.extents import Extent, intersect, normalise
 from blockrep.progress import Progress
 
@@ -63,18 +64,28 @@ def recover_disk(
     """
     started = time.monotonic()
     if device.writable:
+        refuse_partition(device.path)
         refuse_if_held(device.path)
-    file = FileStore(journal) if journal else None
+    file = _open_journal(journal) if journal and device.writable else None
     try:
         action, details = _recover(device, progress, back, file)
     finally:
         if file:
             file.close()
-    if file and action != "nothing to do":
-        file.remove()
     if action != "nothing to do":
         tell_kernel(device.path, read_table(device))
     return Outcome(action, str(device.path), tuple(details), time.monotonic() - started, 0)
+
+
+def _open_journal(path: Path) -> FileStore:
+    try:
+        return FileStore(path)
+    except NoRoomForLog as error:
+        raise RecoverFailed(
+            error.message,
+            hint="name the file that `divide --journal` wrote",
+            state=DiskState.RESUMABLE,
+        ) from error
 
 
 def _recover(
@@ -88,7 +99,7 @@ def _recover(
         if locked:
             return _from_lock(device, offset, locked, progress, back, file)
         if mark:
-            action, details = _from_mark(device, superblock, offset, mark, progress, file)
+            action, details = _from_mark(device, superblock, offset, mark, progress, back, file)
             late = ["it was past its commit point; `blockrep undivide` takes it back"]
             return action, details + (late if back and action == "finished" else [])
         if unlock_orphans(device, offset, superblock):
@@ -127,6 +138,7 @@ def _from_lock(
             run_forward(device, log, pointer, progress)
             finish(device, log)
             details = [FORWARD[log.kind]]
+        _remove_journal(pointer, file)
     except BlockrepError as error:
         error.state = DiskState.RESUMABLE
         raise
@@ -140,16 +152,17 @@ def _from_mark(
     offset: int,
     mark: LogPointer,
     progress: Progress,
+    back: bool,
     file: FileStore | None,
 ) -> tuple[str, list[str]]:
     """The filesystem is the new one and may have been used since: it is not touched (R3)."""
     again = ["the filesystem is whole and ends below the divider", "run `blockrep divide` again"]
     try:
-        log = read_log(device, mark, file)
+        log = _read_marked(device, mark, back, file)
         refuse_misshapen(log)
         _refuse_changed(device, log, superblock)
-    except RecoverFailed:
-        if mark.place is LogPlace.FILE and file is None:
+    except RecoverFailed as error:
+        if error.state is DiskState.RESUMABLE:
             raise
         drop_mark(device, offset, mark.transaction)
         return "backed out", ["its log is gone, or the disk was changed since", *again]
@@ -159,10 +172,32 @@ def _from_mark(
         _move_again(device, log)
         run_after_commit(device, log, pointer, progress)
         finish(device, log)
+        _remove_journal(mark, file)
     except BlockrepError as error:
         error.state = DiskState.RESUMABLE
         raise
     return "finished", [FORWARD[log.kind]]
+
+
+def _read_marked(device: Device, mark: LogPointer, back: bool, file: FileStore | None) -> Log:
+    """The log of a mark. One in a file may be elsewhere: it is given up only for `back`."""
+    try:
+        return read_log(device, mark, file)
+    except RecoverFailed as error:
+        if mark.place is LogPlace.FILE and not back:
+            raise RecoverFailed(
+                error.message,
+                hint="name the right file with --journal FILE; if it is lost, --back keeps the "
+                "filesystem as it is now, without a second area",
+                state=DiskState.RESUMABLE,
+            ) from error
+        raise
+
+
+def _remove_journal(pointer: LogPointer, file: FileStore | None) -> None:
+    """Only what was read as the log of this transaction is ours to remove."""
+    if file and pointer.place is LogPlace.FILE:
+        file.remove()
 
 
 def _move_again(device: Device, log: Log) -> None:

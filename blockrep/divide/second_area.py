@@ -151,7 +151,7 @@ def _no_room(table: Table, divider_bytes: int, room: Extent, peers: int) -> Does
     smallest = _smallest(peers) + _gap_bytes(table)
     most = min(max(room.length, 0) // smallest, MAX_SEGMENTS)
     largest = align_down(divider_bytes + room.length - max(peers, 1) * smallest)
-    behind = "a second area" if peers == 0 else f"{peers} segments"
+    behind = {0: "a second area", 1: "a segment"}.get(peers, f"{peers} segments")
     advice = [f"a first area of at most {in_mib(largest)}"] if largest > 0 else []
     advice += [f"at most {most} peers"] if most > 0 and peers > most else []
     return DoesNotFit(

@@ -16,6 +16,7 @@ from blockrep.disk.device import Device, new_buffer
 from blockrep.errors import DeviceIO, NoRoomForShadow
 from blockrep.extents import Extent, total
 from blockrep.progress import Progress
+from blockrep.units import format_bytes
 
 PIECE_BYTES = 4 << 20
 GRAIN_BYTES = 64 << 10
@@ -29,8 +30,7 @@ class Shadow:
         if folder is None:
             self._fd = os.memfd_create("blockrep-shadow", os.MFD_CLOEXEC)
         else:
-            self._fd, name = tempfile.mkstemp(prefix="blockrep-shadow-", dir=folder)
-            Path(name).unlink()
+            self._fd = _create_in(folder)
         os.ftruncate(self._fd, size_bytes)
 
     @property
@@ -80,6 +80,20 @@ class Shadow:
                 raise NoRoomForShadow(f"no room for the shadow: {error.strerror}") from error
 
 
+def _create_in(folder: Path) -> int:
+    """A new file that has no name any more."""
+    try:
+        fd, name = tempfile.mkstemp(prefix="blockrep-shadow-", dir=folder)
+        Path(name).unlink()
+    except OSError as error:
+        raise _unusable(folder, error) from error
+    return fd
+
+
+def _unusable(folder: Path, error: OSError) -> NoRoomForShadow:
+    return NoRoomForShadow(f"the shadow cannot be in {folder}: {error.strerror}")
+
+
 def fill_shadow(
     shadow: Shadow,
     device: Device,
@@ -105,14 +119,17 @@ def fill_shadow(
 def check_room(needed_bytes: int, folder: Path | None) -> None:
     """`NoRoomForShadow` with the numbers when it cannot fit; leaves a reserve for the programs."""
     if folder is not None:
-        free = shutil.disk_usage(folder).free
+        try:
+            free = shutil.disk_usage(folder).free
+        except OSError as error:
+            raise _unusable(folder, error) from error
         where = str(folder)
     else:
         free = _available_memory() // 2
         where = "half of the free memory"
     if needed_bytes > free:
         raise NoRoomForShadow(
-            f"the shadow needs {needed_bytes >> 20} MiB and {where} has {free >> 20} MiB"
+            f"the shadow needs {format_bytes(needed_bytes)} and {where} has {format_bytes(free)}"
         )
 
 

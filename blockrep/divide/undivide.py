@@ -10,6 +10,7 @@ from blockrep.disk.device import Device
 from blockrep.disk.holds import refuse_if_held
 from blockrep.disk.superblock import SUPERBLOCK_BYTES
 from blockrep.disk.table import Table, read_table, table_stages
+from blockrep.disk.whole import refuse_partition
 from blockrep.disk.writes import Stage, Write
 from blockrep.divide.host import Goal, Host, HostPlan, find_host, plan_host
 from blockrep.divide.interrupted import refuse_interrupted
@@ -45,6 +46,7 @@ from blockrep.progress import Progress
 def plan_undivide(device: Device, progress: Progress) -> Plan:
     """Plan the way back; `NotDivided` when there is no area. What peers stored is lost with it."""
     progress.phase("looking at the disk")
+    refuse_partition(device.path)
     refuse_if_held(device.path)
     refuse_interrupted(device)
     table = read_table(device)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from blockrep.cli.parser import MAX_PEERS
 from blockrep.disk.area import (
     AREA_BYTES,
     AREA_TYPE,
@@ -233,3 +234,7 @@ def test_nothing_is_probed_in_an_area(tmp_path: Path) -> None:
             file.write(build_area(make_area()))
     probed = run_program(["blkid", "-p", str(path)], timeout_s=30)
     assert (probed.returncode, probed.stdout) == (2, "")
+
+
+def test_the_command_line_knows_how_many_segments_there_can_be() -> None:
+    assert MAX_PEERS == MAX_SEGMENTS

@@ -448,3 +448,12 @@ def test_closed_descriptors_are_never_the_disk(disk: Path) -> None:
     with _child(program) as child:
         out, err = child.communicate(timeout=30)
     assert (child.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(12, "Cannot allocate memory")])
+def test_no_memory_is_no_defect(run: Run, disk: Path, engine: FakeEngine, error: Exception) -> None:
+    engine.during["plan_divide"] = _failing(error)
+    code, out, err = run("divide", disk, *DIVIDE, "--dry-run", "--json")
+    assert code == 42
+    assert "not enough memory" in err
+    assert json.loads(out)["error"]["kind"] == "NoRoomForShadow"

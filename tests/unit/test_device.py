@@ -336,3 +336,16 @@ def test_a_file_that_ends_early(image: Path) -> None:
         os.truncate(image, SIZE_BYTES // 2)
         with pytest.raises(DeviceIO, match="ends at byte 524288, before its stated size"):
             device.read(SIZE_BYTES // 2, 4096)
+
+
+def test_a_path_that_leads_nowhere_is_not_found(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for path in (loop, tmp_path / ("n" * 300)):
+        with pytest.raises(DeviceNotFound):
+            Device(path)
+
+
+def test_a_file_that_cannot_be_read_is_an_io_error() -> None:
+    with pytest.raises(DeviceIO, match="cannot read at byte 0"):
+        Device(Path("/proc/self/mem"))
