@@ -33,6 +33,7 @@ int br_fail_ext2(struct br_err *err, long code, const char *format, ...)
 	va_end(args);
 	if (err) {
 		size_t used = strlen(err->message);
+		initialize_ext2_error_table(); /* again and again does no harm */
 		snprintf(err->message + used, sizeof(err->message) - used, ": %s",
 		         error_message(code));
 	}

@@ -33,7 +33,7 @@ def _state_text(error: BlockrepError, disk: str) -> str:
 def _sentence(text: str) -> str:
     """`text` with an end, and with a capital where it begins with a plain word."""
     cleaned = clean(text.strip())
-    first = cleaned.split(" ", 1)[0]
+    first = cleaned.split(" ", 1)[0].rstrip(":")
     if first.isascii() and first.isalpha() and first.islower():
         cleaned = cleaned[0].upper() + cleaned[1:]
     return cleaned if cleaned.endswith((".", "!", "?")) else cleaned + "."
