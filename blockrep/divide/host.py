@@ -14,6 +14,7 @@ from pathlib import Path
 from blockrep.disk.device import Device
 from blockrep.disk.superblock import SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET_BYTES, Superblock
 from blockrep.divide.shadow import Shadow, check_room, fill_shadow
+from blockrep.divide.summary import Join
 from blockrep.divide.survey import check_filesystem, read_superblock
 from blockrep.divide.write_set import WriteSet, plan_write_set
 from blockrep.errors import (
@@ -59,11 +60,12 @@ class Host:
 class Goal:
     """What the filesystem is to become.
 
-    `join` also moves fragmented files below the end; `pinned` inodes, with names, may not move.
+    `join` says which fragmented files below the end move, too; `pinned` inodes, with names, may
+    not move.
     """
 
     blocks: int
-    join: bool
+    join: Join
     pinned: Mapping[int, str]
 
 
@@ -155,7 +157,7 @@ def _plan_on(
 ) -> HostPlan | _Again:
     old_blocks = host.superblock.blocks
     stats = None
-    if goal.join or forbidden or end_blk < old_blocks:
+    if goal.join is not Join.NO_JOIN or forbidden or end_blk < old_blocks:
         progress.phase("consolidating files")
         stats = _consolidate(shadow, min(end_blk, old_blocks), forbidden, goal)
     if end_blk != old_blocks:
@@ -196,7 +198,14 @@ def _consolidate(
     shadow: Shadow, end_blk: int, forbidden: Sequence[Extent], goal: Goal
 ) -> ConsolidateStats:
     try:
-        return consolidate(shadow.path, end_blk, forbidden, goal.join, tuple(goal.pinned))
+        return consolidate(
+            shadow.path,
+            end_blk,
+            forbidden,
+            goal.join is not Join.NO_JOIN,
+            tuple(goal.pinned),
+            at_any_cost=goal.join is Join.DEFRAG,
+        )
     except FilesystemUnsupported as error:
         # The core knows inodes alone; the user knows the file.
         found = re.match(r"inode (\d+) ", error.message)

@@ -48,6 +48,7 @@ from blockrep.segment.header import segment_writes
 
 FIRST_GAP_BYTES = 1 << 20
 TABLE_SCRATCH_BYTES = 1 << 20
+RESERVE_FRONT_BYTES = 1 << 20
 # What the estimate goes by: a middling disk, read and written in turn.
 ASSUMED_BYTES_PER_S = 150_000_000
 
@@ -120,7 +121,12 @@ def plan_divide(device: Device, request: DivideRequest, progress: Progress) -> P
 def second_area_writes(layout: Layout, area: Area) -> tuple[Write, ...]:
     """Everything that a new second area needs; writing it twice changes nothing."""
     headers = [w for s in layout.segments for w in segment_writes(s, area.instance_id)]
-    return (*fresh_area_writes(area), *headers)
+    writes = [*fresh_area_writes(area), *headers]
+    if layout.reserve:
+        # A backup superblock of the old filesystem, locked at that, may lie right at its start.
+        start, length = layout.reserve
+        writes.append(Write(start, bytes(min(length, RESERVE_FRONT_BYTES))))
+    return tuple(writes)
 
 
 def _plan_host(
@@ -148,7 +154,7 @@ def _plan_host(
         blocks = min(blocks, limit // host.block_bytes)
     refuse_bad_blocks(device, host.offset_bytes)
     pinned = find_pinned(device, host.offset_bytes, host.block_bytes)
-    goal = Goal(blocks, request.join is not Join.NO_JOIN, pinned)
+    goal = Goal(blocks, request.join, pinned)
     return plan_host(device, host, goal, request.shadow_dir, progress)
 
 

@@ -34,6 +34,7 @@ from blockrep.divide.log import (
     StageKind,
     read_log,
 )
+from blockrep.divide.log_shape import refuse_misshapen
 from blockrep.divide.log_store import FileStore
 from blockrep.divide.prove import prove_host
 from blockrep.divide.summary import Outcome
@@ -105,6 +106,7 @@ def _from_lock(
 ) -> tuple[str, list[str]]:
     try:
         log = read_log(device, pointer, file)
+        refuse_misshapen(log)
     except RecoverFailed as error:
         error.state = DiskState.UNKNOWN
         if pointer.place is LogPlace.FILE and file is None:
@@ -144,6 +146,7 @@ def _from_mark(
     again = ["the filesystem is whole and ends below the divider", "run `blockrep divide` again"]
     try:
         log = read_log(device, mark, file)
+        refuse_misshapen(log)
         _refuse_changed(device, log, superblock)
     except RecoverFailed:
         if mark.place is LogPlace.FILE and file is None:

@@ -1,7 +1,8 @@
-"""SIGKILL of a real `blockrep` at seeded moments."""
+"""SIGKILL of a real `blockrep` at seeded moments of its writing."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -24,47 +25,74 @@ pytestmark = pytest.mark.root
 
 KILLS_IN_CI = 8
 KILLS = 60
+POLL_S = 0.0002
 PROGRAM = Path(sys.executable).with_name("blockrep")
 
 
 def _try_kills(run: Run, arguments: list[str], effort: Effort) -> None:
     rng = random.Random(effort.seed)
-    wrong = []
+    wrong, found = [], []
     with scratch_folder() as folder:
-        image = folder / "disk.img"
-        scratch = Scratch(image, run.truth.old.content)
+        image = folder / "killed.img"  # the command refuses an image that a test has open
+        scratch = Scratch(folder / "disk.img", run.truth.old.content)
         oracle = Oracle(run.truth, run.engine, scratch)
         command = [str(PROGRAM), arguments[0], str(image), *arguments[1:]]
-        whole_s = _run_for(command, 60)
+        image.write_bytes(run.truth.old.content)
+        writing_s = _writing_time(command, image)
         for _ in range(KILLS_IN_CI if effort.budget_s else KILLS):
-            scratch.put(run.truth.old.content)
-            after_s = whole_s * rng.uniform(0.2, 1.0)
-            _run_for(command, after_s)
+            image.write_bytes(run.truth.old.content)
+            after_s = writing_s * rng.random()
+            _run_and_kill(command, image, after_s)
+            scratch.put(image.read_bytes())
             try:
-                oracle.check_before_recovery(scratch.content)
+                found.append(oracle.check_before_recovery(scratch.content))
                 oracle.recover()
                 oracle.check_after_recovery()
             except Wrong as error:
-                wrong.append(f"killed after {after_s:.3f} of {whole_s:.3f} s: {error}")
+                wrong.append(f"killed {after_s * 1000:.1f} ms after its first write: {error}")
     assert not wrong, "\n".join(wrong)
+    print("killed while", found)
+    assert set(found) != {"old"}, "every kill came before the first write that matters"
 
 
-def _run_for(command: list[str], seconds: float) -> float:
-    """Run it for so long at most, then kill it and whatever it started; how long it took."""
-    started = time.monotonic()
-    child = subprocess.Popen(
-        command,
+def _writing_time(command: list[str], image: Path) -> float:
+    """Seconds from the first write to the last one, of a run that nobody disturbs."""
+    child = _start(command)
+    changed = image.stat().st_mtime_ns
+    times: list[float] = []
+    while child.poll() is None:
+        if (now := image.stat().st_mtime_ns) != changed:
+            changed = now
+            times.append(time.monotonic())
+        time.sleep(POLL_S)
+    assert child.returncode == 0 and times
+    return times[-1] - times[0]
+
+
+def _run_and_kill(command: list[str], image: Path, after_s: float) -> None:
+    """Kill it, and what it started, so long after its first write."""
+    before = image.stat().st_mtime_ns
+    child = _start(command)
+    try:
+        while image.stat().st_mtime_ns == before:
+            assert child.poll() is None, f"it ended without a write: {child.returncode}"
+            time.sleep(POLL_S)
+        time.sleep(after_s)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait(timeout=30)
+
+
+def _start(command: list[str]) -> subprocess.Popen[bytes]:
+    """In a mount namespace of its own, so that a mount it is killed in goes with it."""
+    return subprocess.Popen(
+        ["unshare", "--mount", *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    try:
-        child.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait(timeout=30)
-    return time.monotonic() - started
 
 
 @pytest.mark.parametrize("kind", kinds("ext4_4k", "mbr", "bare"))

@@ -1,4 +1,4 @@
-"""Damaged, dirty and unsupported filesystems: one sentence, a documented code, nothing changed."""
+"""Damaged, dirty, unsupported filesystems: one sentence, a documented code, nothing changed."""
 
 from __future__ import annotations
 
@@ -211,27 +211,28 @@ def hurt_inodes(patient: Patient, geometry: Geometry, rng: random.Random) -> Non
     _hurt(patient, patient.disk.host_start_bytes + block * 4096, 100 * 256, rng)
 
 
-def _blocks_of(patient: Patient, path: str) -> list[int]:
+DATA_RUN = r"\((?:\d+-)?\d+\):(\d+)"
+TREE_NODE = r"\(ETB\d+\):(\d+)"
+
+
+def _blocks_of(patient: Patient, path: str, pattern: str = DATA_RUN) -> list[int]:
+    """The first blocks of a file's runs, or the nodes of its extent tree, as debugfs lists them."""
     target = f"{patient.image}?offset={patient.disk.host_start_bytes}"
     done = subprocess.run(
         ["debugfs", "-R", f"stat {path}", target], check=True, capture_output=True, text=True,
         timeout=30,
     )  # fmt: skip
-    found = re.findall(r"(?:ETB\d+\)|\d\)):(\d+)", done.stdout)
-    return [int(block) for block in found]
-
-
-def _hurt_file(patient: Patient, path: str, rng: random.Random) -> None:
-    block = rng.choice(_blocks_of(patient, path)[:3])
-    _hurt(patient, patient.disk.host_start_bytes + block * 4096, 4096, rng)
+    return [int(block) for block in re.findall(pattern, done.stdout)]
 
 
 def hurt_extent_tree(patient: Patient, geometry: Geometry, rng: random.Random) -> None:
-    _hurt_file(patient, "/interleaved/a", rng)
+    block = rng.choice(_blocks_of(patient, "/interleaved/a", TREE_NODE))
+    _hurt(patient, patient.disk.host_start_bytes + block * 4096, 4096, rng)
 
 
 def hurt_directory(patient: Patient, geometry: Geometry, rng: random.Random) -> None:
-    _hurt_file(patient, rng.choice(("/", "/wide", "/d03", "/deep")), rng)
+    block = _blocks_of(patient, rng.choice(("/", "/wide", "/d03", "/deep")))[0]
+    _hurt(patient, patient.disk.host_start_bytes + block * 4096, 4096, rng)
 
 
 def hurt_journal(patient: Patient, geometry: Geometry, rng: random.Random) -> None:
@@ -328,7 +329,8 @@ def stable_inodes(patient: Patient) -> None:
 
 
 def external_journal(patient: Patient) -> None:
-    patient.debugfs("feature journal_dev")
+    patient.superblock_field("journal_inum", "0")
+    patient.superblock_field("journal_dev", "2049")
 
 
 def unknown_incompat(patient: Patient) -> None:
@@ -383,7 +385,7 @@ STATES: tuple[tuple[Callable[[Patient], None], set[int]], ...] = (
     (unknown_compat, {30}),
     (bad_blocks, {30, 32}),
     (fill_up, {40}),
-    (no_filesystem, {30, 32}),
+    (no_filesystem, {30, 32, 40}),
 )
 
 

@@ -95,6 +95,18 @@ def test_a_fresh_backup_superblock_is_locked_until_the_commit_point(tmp_path: Pa
         assert not is_interrupted(device)
 
 
+def test_a_backup_given_up_is_not_taken_for_a_filesystem_of_the_reserve(tmp_path: Path) -> None:
+    """Groups of 8 MiB from 1 MiB on: the backup of group 3 lies 1 KiB into the reserve."""
+    disk = _blank_disk(tmp_path / "disk.img", 72 * MIB, ("-t", "ext2", "-b", "1024"))
+    with Device(disk, writable=True) as device:
+        request = DivideRequest(first_bytes=21 * MIB, peers=0, join=Join.NO_JOIN)
+        with plan_divide(device, request, Silent()) as plan:
+            commit_plan(device, plan, Silent())
+        assert not is_interrupted(device)
+        with plan_undivide(device, Silent()) as plan:
+            commit_plan(device, plan, Silent())
+
+
 class _CutAtCommit(Device):
     """Fails at the second write of the primary superblock: the first one is the lock."""
 
