@@ -92,6 +92,9 @@ def plan_divide(device: Device, request: DivideRequest, progress: Progress) -> P
     progress.phase("looking at the disk")
     refuse_partition(device.path)
     refuse_if_held(device.path)
+    # The core and e2fsprogs read through the cache of the whole disk, which does not know what was
+    # written through a partition's.
+    device.drop_caches()
     if request.journal:
         check_journal_file(request.journal, device)
     refuse_interrupted(device)

@@ -48,6 +48,9 @@ def plan_undivide(device: Device, progress: Progress) -> Plan:
     progress.phase("looking at the disk")
     refuse_partition(device.path)
     refuse_if_held(device.path)
+    # The core and e2fsprogs read through the cache of the whole disk, which does not know what was
+    # written through a partition's.
+    device.drop_caches()
     refuse_interrupted(device)
     table = read_table(device)
     found = find_area(device, table)
