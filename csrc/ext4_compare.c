@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array.h"
 #include "error.h"
 #include "ext4_claim.h"
 #include "ext4_normal.h"
@@ -70,16 +71,9 @@ static int add_copy(struct compare *compare, const struct br_stretch *stretch)
 
 	if (stretch->unwritten || stretch->before_blk == stretch->after_blk)
 		return 0;
-	if (list->count == list->capacity) {
-		size_t capacity = list->capacity ? list->capacity * 2 : 1024;
-		struct br_copy *items = reallocarray(list->items, capacity, sizeof(*items));
-		if (!items)
-			return br_fail(compare->err, ENOMEM, "out of memory for the copies");
-		list->items = items;
-		list->capacity = capacity;
-	}
-	list->items[list->count++] =
-		(struct br_copy){stretch->before_blk, stretch->after_blk, stretch->length};
+	struct br_copy copy = {stretch->before_blk, stretch->after_blk, stretch->length};
+	if (br_array_push(&list->items, &list->count, &list->capacity, &copy, sizeof(copy)))
+		return br_fail(compare->err, ENOMEM, "out of memory for the copies");
 	return 0;
 }
 
@@ -193,15 +187,10 @@ static int note_acl(struct compare *compare, const struct br_inode *old, const s
 		result = br_check_blk(compare->after.normal.handle, after, new->ino, compare->err);
 	if (result)
 		return result;
-	if (compare->acl_count == compare->acl_capacity) {
-		size_t capacity = compare->acl_capacity ? compare->acl_capacity * 2 : 256;
-		struct acl_pair *items = reallocarray(compare->acls, capacity, sizeof(*items));
-		if (!items)
-			return br_fail(compare->err, ENOMEM, "out of memory for xattr blocks");
-		compare->acls = items;
-		compare->acl_capacity = capacity;
-	}
-	compare->acls[compare->acl_count++] = (struct acl_pair){before, after, old->ino};
+	struct acl_pair pair = {before, after, old->ino};
+	if (br_array_push(&compare->acls, &compare->acl_count, &compare->acl_capacity, &pair,
+	                  sizeof(pair)))
+		return br_fail(compare->err, ENOMEM, "out of memory for xattr blocks");
 	return 0;
 }
 

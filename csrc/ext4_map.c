@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array.h"
 #include "error.h"
 #include "ext4_group.h"
 #include "ext4_tree.h"
@@ -61,19 +62,6 @@ static int continues(const struct build *build, const struct br_run *run)
 	return ratio > 1 && pblk / ratio <= (expected - 1) / ratio + 1;
 }
 
-static int grow(void **items, size_t *capacity, size_t count, size_t size)
-{
-	if (count < *capacity)
-		return 0;
-	size_t wanted = *capacity ? *capacity * 2 : 1024;
-	void *larger = reallocarray(*items, wanted, size);
-	if (!larger)
-		return -ENOMEM;
-	*items = larger;
-	*capacity = wanted;
-	return 0;
-}
-
 static int add_run(void *context, const struct br_run *run)
 {
 	struct build *build = context;
@@ -90,18 +78,16 @@ static int add_run(void *context, const struct br_run *run)
 		entry->runs++;
 	build->expected_blk = run->pblk + run->length;
 	build->expected_lblk = run->lblk + run->length;
-	if (grow((void **)&map->extents, &map->extent_capacity, map->extent_count,
-	         sizeof(*map->extents)))
-		return -ENOMEM;
-	map->extents[map->extent_count++] = (struct br_map_extent){
+	entry->extent_count++;
+	entry->blocks += run->length;
+	struct br_map_extent extent = {
 		.lblk = run->lblk,
 		.pblk = run->pblk,
 		.length = (uint32_t)run->length,
 		.unwritten = (uint32_t)run->unwritten,
 	};
-	entry->extent_count++;
-	entry->blocks += run->length;
-	return 0;
+	return br_array_push(&map->extents, &map->extent_count, &map->extent_capacity, &extent,
+	                     sizeof(extent));
 }
 
 static int add_inode(struct build *build, struct br_tree *tree, const struct br_inode *inode,
@@ -109,12 +95,7 @@ static int add_inode(struct build *build, struct br_tree *tree, const struct br_
 {
 	struct br_map *map = build->map;
 
-	if (grow((void **)&map->inodes, &map->inode_capacity, map->inode_count,
-	         sizeof(*map->inodes)))
-		return br_fail(err, ENOMEM, "out of memory for the map of the files");
-	build->entry = &map->inodes[map->inode_count++];
-	build->expected_blk = 0;
-	*build->entry = (struct br_map_inode){
+	struct br_map_inode entry = {
 		.size_bytes = br_inode_size(inode),
 		.first_extent = map->extent_count,
 		.ino = inode->ino,
@@ -123,6 +104,12 @@ static int add_inode(struct build *build, struct br_tree *tree, const struct br_
 		.kind = (uint16_t)inode->kind,
 		.links = inode->core.i_links_count,
 	};
+
+	if (br_array_push(&map->inodes, &map->inode_count, &map->inode_capacity, &entry,
+	                  sizeof(entry)))
+		return br_fail(err, ENOMEM, "out of memory for the map of the files");
+	build->entry = &map->inodes[map->inode_count - 1];
+	build->expected_blk = 0;
 	int result = br_tree_walk(tree, inode, add_run, build, err);
 	return result == -ENOMEM ? br_fail(err, ENOMEM, "out of memory for the map of the files")
 	                         : result;

@@ -21,13 +21,7 @@ void br_mapping_free(struct br_mapping *map)
 
 static int push(struct br_mapping *map, struct br_mapped item)
 {
-	int result = br_array_grow((void **)&map->items, map->count, &map->capacity,
-	                           sizeof(*map->items));
-
-	if (result)
-		return result;
-	map->items[map->count++] = item;
-	return 0;
+	return br_array_push(&map->items, &map->count, &map->capacity, &item, sizeof(item));
 }
 
 int br_mapping_add(struct br_mapping *map, struct br_mapped item)
@@ -60,13 +54,7 @@ int br_mapping_add(struct br_mapping *map, struct br_mapped item)
 
 static int add_node(struct br_mapping *map, uint64_t blk)
 {
-	int result = br_array_grow((void **)&map->nodes, map->node_count, &map->node_capacity,
-	                           sizeof(*map->nodes));
-
-	if (result)
-		return result;
-	map->nodes[map->node_count++] = blk;
-	return 0;
+	return br_array_push(&map->nodes, &map->node_count, &map->node_capacity, &blk, sizeof(blk));
 }
 
 static bool in_filesystem(ext2_filsys fs, uint64_t blk, uint64_t length)

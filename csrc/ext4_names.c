@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array.h"
 #include "error.h"
 #include "ext4_dirent.h"
 
@@ -20,31 +21,20 @@ static int add_name(void *context, const struct br_dirent *entry)
 {
 	struct br_names *names = context;
 
-	if (names->count == names->capacity) {
-		size_t capacity = names->capacity ? names->capacity * 2 : 1024;
-		struct br_name *items = reallocarray(names->items, capacity, sizeof(*items));
-		if (!items)
-			return -ENOMEM;
-		names->items = items;
-		names->capacity = capacity;
-	}
-	if (names->text_capacity - names->text_used < entry->name_length) {
-		size_t capacity = names->text_capacity ? names->text_capacity * 2 : 65536;
-		char *text = realloc(names->text, capacity);
-		if (!text)
-			return -ENOMEM;
-		names->text = text;
-		names->text_capacity = capacity;
-	}
-	memcpy(names->text + names->text_used, entry->name, entry->name_length);
-	names->items[names->count++] = (struct br_name){
+	struct br_name name = {
 		.text_at = names->text_used,
 		.parent_ino = names->dir,
 		.ino = entry->ino,
 		.length = entry->name_length,
 	};
+	int result = br_array_reserve(&names->text, names->text_used + entry->name_length,
+	                              &names->text_capacity, 1);
+
+	if (result)
+		return result;
+	memcpy(names->text + names->text_used, entry->name, entry->name_length);
 	names->text_used += entry->name_length;
-	return 0;
+	return br_array_push(&names->items, &names->count, &names->capacity, &name, sizeof(name));
 }
 
 static int read_directories(struct br_fs *handle, struct br_names *names, struct br_err *err)

@@ -51,12 +51,9 @@ static int visit_entry(ext2_ino_t dir, int entry, struct ext2_dir_entry *dirent,
 		return 0;
 	/* Taken out of the set, so that a loop in a damaged tree ends. */
 	ext2fs_unmark_inode_bitmap2(plan->directories, ino);
-	walk->result = br_array_grow((void **)&walk->stack, walk->depth, &walk->capacity,
-	                             sizeof(*walk->stack));
-	if (walk->result)
-		return DIRENT_ABORT;
-	walk->stack[walk->depth++] = ino;
-	return 0;
+	walk->result =
+		br_array_push(&walk->stack, &walk->depth, &walk->capacity, &ino, sizeof(ino));
+	return walk->result ? DIRENT_ABORT : 0;
 }
 
 int br_plan_rank_files(struct br_plan *plan, struct br_err *err)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "array.h"
 #include "bytes.h"
 #include "error.h"
 
@@ -45,16 +46,8 @@ static int note_one(struct br_quota_changes *list, int type, uint32_t id, int64_
 			return 0;
 		}
 	}
-	if (list->count == list->capacity) {
-		size_t capacity = list->capacity ? list->capacity * 2 : 32;
-		void *items = reallocarray(list->items, capacity, sizeof(*list->items));
-		if (!items)
-			return -ENOMEM;
-		list->items = items;
-		list->capacity = capacity;
-	}
-	list->items[list->count++] = (struct br_quota_change){type, id, bytes};
-	return 0;
+	struct br_quota_change change = {type, id, bytes};
+	return br_array_push(&list->items, &list->count, &list->capacity, &change, sizeof(change));
 }
 
 static int is_accounted(struct br_fs *handle, const struct br_inode *inode)

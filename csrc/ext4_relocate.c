@@ -64,13 +64,9 @@ static int add_move(struct br_plan *plan, struct br_file *file, struct br_move m
 		}
 		move.joined = move.joined || adjacent;
 	}
-	int result = br_array_grow((void **)&plan->moves, plan->move_count, &plan->move_capacity,
-	                           sizeof(*plan->moves));
-	if (result)
-		return result;
-	plan->moves[plan->move_count++] = move;
 	file->move_count++;
-	return 0;
+	return br_array_push(&plan->moves, &plan->move_count, &plan->move_capacity, &move,
+	                     sizeof(move));
 }
 
 static int refill(struct br_plan *plan, struct source *source)
@@ -313,12 +309,11 @@ static int take_node(struct br_plan *plan)
 	uint64_t cluster;
 	int result = br_free_runs_take_single(&plan->space, &cluster);
 
-	if (!result)
-		result = br_array_grow((void **)&plan->nodes, plan->node_count,
-		                       &plan->node_capacity, sizeof(*plan->nodes));
-	if (!result)
-		plan->nodes[plan->node_count++] = cluster << plan->cluster_bits;
-	return result;
+	if (result)
+		return result;
+	uint64_t blk = cluster << plan->cluster_bits;
+	return br_array_push(&plan->nodes, &plan->node_count, &plan->node_capacity, &blk,
+	                     sizeof(blk));
 }
 
 static int place_nodes(struct br_plan *plan, struct br_err *err)

@@ -155,12 +155,8 @@ static int copy_content(struct remap *remap, ext2_ino_t ino, uint64_t blocks)
 
 static int use_block(struct remap *remap, uint64_t blk)
 {
-	int result = br_array_grow((void **)&remap->blocks, remap->block_count,
-	                           &remap->block_capacity, sizeof(*remap->blocks));
-
-	if (!result)
-		remap->blocks[remap->block_count++] = blk;
-	return result;
+	return br_array_push(&remap->blocks, &remap->block_count, &remap->block_capacity, &blk,
+	                     sizeof(blk));
 }
 
 /* Tree nodes that may stay are used again, then the new ones; what is left over is freed. */

@@ -113,12 +113,8 @@ static int find_free_runs(struct br_plan *plan)
 
 static int add_piece(struct br_plan *plan, struct br_piece piece)
 {
-	int result = br_array_grow((void **)&plan->pieces, plan->piece_count, &plan->piece_capacity,
-	                           sizeof(*plan->pieces));
-
-	if (!result)
-		plan->pieces[plan->piece_count++] = piece;
-	return result;
+	return br_array_push(&plan->pieces, &plan->piece_count, &plan->piece_capacity, &piece,
+	                     sizeof(piece));
 }
 
 /* Add the clusters [from, from + length) to the file's last pieces. */
@@ -226,11 +222,8 @@ static int keep_file(struct scan *scan, const struct br_file *file)
 	if (file->immovable && (file->must_clusters || file->must_nodes))
 		return br_fail(scan->err, EOPNOTSUPP,
 		               "inode %u lies past the end and must not move", file->ino);
-	int result = br_array_grow((void **)&plan->files, plan->file_count, &plan->file_capacity,
-	                           sizeof(*plan->files));
-	if (!result)
-		plan->files[plan->file_count++] = *file;
-	return result;
+	return br_array_push(&plan->files, &plan->file_count, &plan->file_capacity, file,
+	                     sizeof(*file));
 }
 
 static int scan_mapping(struct scan *scan, ext2_ino_t ino, struct ext2_inode *inode)
@@ -287,11 +280,9 @@ static int scan_attribute(struct scan *scan, ext2_ino_t ino, struct ext2_inode *
 	if (is_pinned(scan, ino))
 		return br_fail(scan->err, EOPNOTSUPP,
 		               "inode %u lies past the end and must not move", ino);
-	int result = br_array_grow((void **)&plan->attributes, plan->attribute_count,
-	                           &plan->attribute_capacity, sizeof(*plan->attributes));
-	if (!result)
-		plan->attributes[plan->attribute_count++] = (struct br_attribute_move){blk, 0, ino};
-	return result;
+	struct br_attribute_move move = {blk, 0, ino};
+	return br_array_push(&plan->attributes, &plan->attribute_count, &plan->attribute_capacity,
+	                     &move, sizeof(move));
 }
 
 static int scan_inode(struct scan *scan, ext2_ino_t ino)

@@ -4,6 +4,7 @@
 #include <ext2fs/ext3_extents.h>
 #include <stdlib.h>
 
+#include "array.h"
 #include "bytes.h"
 #include "error.h"
 
@@ -294,16 +295,7 @@ static int collect_run(void *context, const struct br_run *run)
 		list->items[list->count - 1].length += run->length;
 		return 0;
 	}
-	if (list->count == list->capacity) {
-		size_t capacity = list->capacity ? list->capacity * 2 : 64;
-		struct br_run *items = reallocarray(list->items, capacity, sizeof(*items));
-		if (!items)
-			return -ENOMEM;
-		list->items = items;
-		list->capacity = capacity;
-	}
-	list->items[list->count++] = *run;
-	return 0;
+	return br_array_push(&list->items, &list->count, &list->capacity, run, sizeof(*run));
 }
 
 int br_tree_collect(struct br_tree *tree, const struct br_inode *inode, struct br_run_list *list,

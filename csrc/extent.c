@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "array.h"
 #include "checked.h"
 
 int br_extents_add(struct br_extents *list, uint64_t start, uint64_t length)
@@ -20,16 +21,8 @@ int br_extents_add(struct br_extents *list, uint64_t start, uint64_t length)
 			return 0;
 		}
 	}
-	if (list->count == list->capacity) {
-		size_t capacity = list->capacity ? list->capacity * 2 : 64;
-		struct br_extent *items = reallocarray(list->items, capacity, sizeof(*items));
-		if (!items)
-			return -ENOMEM;
-		list->items = items;
-		list->capacity = capacity;
-	}
-	list->items[list->count++] = (struct br_extent){start, length};
-	return 0;
+	struct br_extent item = {start, length};
+	return br_array_push(&list->items, &list->count, &list->capacity, &item, sizeof(item));
 }
 
 static int compare_start(const void *a, const void *b)
