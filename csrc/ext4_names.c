@@ -39,28 +39,20 @@ static int add_name(void *context, const struct br_dirent *entry)
 
 static int read_directories(struct br_fs *handle, struct br_names *names, struct br_err *err)
 {
-	struct br_inode_reader reader = {0};
-	struct br_tree tree = {0};
+	struct br_view view;
 	struct br_inode inode = {0};
-	struct br_run_list runs = {0};
-	uint8_t *buffer = malloc(handle->fs->blocksize);
-	int result = buffer ? br_inode_reader_open(&reader, handle, err) : -ENOMEM;
+	int result = br_view_open(&view, handle, err);
 
-	if (!result)
-		result = br_tree_open(&tree, handle, err);
 	while (!result) {
-		result = br_inode_next(&reader, &inode, err);
+		result = br_inode_next(&view.inodes, &inode, err);
 		if (result <= 0)
 			break;
 		result = 0;
 		names->dir = inode.ino;
 		if (inode.kind == BR_KIND_DIRECTORY)
-			result = br_dir_walk(&tree, &inode, &runs, buffer, add_name, names, err);
+			result = br_dir_walk(&view, &inode, add_name, names, err);
 	}
-	br_run_list_free(&runs);
-	br_tree_close(&tree);
-	br_inode_reader_close(&reader);
-	free(buffer);
+	br_view_close(&view);
 	return result == -ENOMEM ? br_fail(err, ENOMEM, "out of memory for the names") : result;
 }
 

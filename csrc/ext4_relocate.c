@@ -20,6 +20,7 @@
 #include "array.h"
 #include "error.h"
 #include "ext4_scan.h"
+#include "ext4_tree_write.h"
 #include "extent.h"
 
 /* From this size on a file is placed before the small ones. */
@@ -279,9 +280,8 @@ static int split_rest(struct br_plan *plan)
 static int nodes_wanted(struct br_plan *plan, struct br_file *file, size_t *wanted,
                         struct br_err *err)
 {
-	struct br_mapping new_map = {0};
-	struct ext2_inode inode;
-	uint64_t budget_blk = ext2fs_blocks_count(plan->fs->super);
+	struct br_run_list runs = {0};
+	struct br_inode inode;
 	size_t kept = file->old_nodes - file->must_nodes;
 
 	*wanted = file->must_nodes;
@@ -290,17 +290,14 @@ static int nodes_wanted(struct br_plan *plan, struct br_file *file, size_t *want
 	*wanted = 0;
 	if (br_tree_nodes(plan->fs, (size_t)file->extents + file->move_count) <= kept)
 		return 0;
-	errcode_t code = ext2fs_read_inode(plan->fs, file->ino, &inode);
-	if (code)
-		return br_fail_ext2(err, code, "cannot read inode %u", file->ino);
-	int result = br_mapping_read(plan->fs, file->ino, &inode, &plan->map, &budget_blk, err);
+	int result = br_plan_look_at(plan, file->ino, &inode, err);
 	if (!result)
-		result = br_plan_new_map(plan, file, &plan->map, &new_map, err);
+		result = br_plan_new_runs(plan, file, &plan->view.runs, &runs, err);
 	if (!result) {
-		size_t nodes = br_tree_nodes(plan->fs, new_map.count);
+		size_t nodes = br_tree_nodes(plan->fs, runs.count);
 		*wanted = nodes > kept ? nodes - kept : 0;
 	}
-	br_mapping_free(&new_map);
+	br_run_list_free(&runs);
 	return result;
 }
 
@@ -318,6 +315,7 @@ static int take_node(struct br_plan *plan)
 
 static int place_nodes(struct br_plan *plan, struct br_err *err)
 {
+	br_tree_reset(&plan->view.tree);
 	for (size_t i = 0; i < plan->file_count; i++) {
 		struct br_file *file = &plan->files[i];
 		size_t wanted;
@@ -351,16 +349,26 @@ static int place_attributes(struct br_plan *plan)
 	return 0;
 }
 
-int br_plan_new_map(const struct br_plan *plan, const struct br_file *file,
-                    const struct br_mapping *old, struct br_mapping *new_map, struct br_err *err)
+int br_plan_look_at(struct br_plan *plan, ext2_ino_t ino, struct br_inode *inode,
+                    struct br_err *err)
+{
+	int result = br_inode_read(&plan->view.inodes, ino, inode, err);
+
+	return result ? result
+	              : br_tree_collect(&plan->view.tree, inode, &plan->view.runs,
+	                                &plan->tree_blocks, err);
+}
+
+int br_plan_new_runs(const struct br_plan *plan, const struct br_file *file,
+                     const struct br_run_list *old, struct br_run_list *out, struct br_err *err)
 {
 	const struct br_move *moves = plan->moves + file->first_move;
 	unsigned bits = plan->cluster_bits;
 	uint32_t at = 0;
 
-	new_map->count = 0;
+	out->count = 0;
 	for (size_t i = 0; i < old->count; i++) {
-		struct br_mapped item = old->items[i];
+		struct br_run item = old->items[i];
 		while (item.length) {
 			uint64_t cluster = item.pblk >> bits;
 			while (at < file->move_count &&
@@ -371,11 +379,11 @@ int br_plan_new_map(const struct br_plan *plan, const struct br_file *file,
 				return br_fail(err, EUCLEAN, "inode %u changed its mapping",
 				               file->ino);
 			uint64_t end_blk = (moves[at].from + moves[at].length) << bits;
-			struct br_mapped part = item;
+			struct br_run part = item;
 			if (part.length > end_blk - item.pblk)
-				part.length = (uint32_t)(end_blk - item.pblk);
+				part.length = end_blk - item.pblk;
 			part.pblk = item.pblk - (moves[at].from << bits) + (moves[at].to << bits);
-			int result = br_mapping_add(new_map, part);
+			int result = br_run_list_join(out, part);
 			if (result)
 				return br_fail(err, -result, "out of memory");
 			item.lblk += part.length;
@@ -563,7 +571,8 @@ void br_plan_free(struct br_plan *plan)
 	br_extents_free(&plan->forbidden);
 	br_extents_free(&plan->free_at_start);
 	br_free_runs_free(&plan->space);
-	br_mapping_free(&plan->map);
+	br_view_close(&plan->view);
+	br_run_list_free(&plan->tree_blocks);
 	if (plan->directories)
 		ext2fs_free_inode_bitmap(plan->directories);
 	free(plan->files);

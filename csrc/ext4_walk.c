@@ -3,7 +3,7 @@
 
 #include "error.h"
 #include "ext4_group.h"
-#include "ext4_tree.h"
+#include "ext4_view.h"
 #include "extent.h"
 
 struct gather {
@@ -12,30 +12,18 @@ struct gather {
 	enum br_kind kind;
 };
 
-static int holds_metadata(enum br_kind kind, const struct br_run *run)
-{
-	switch (kind) {
-	case BR_KIND_DIRECTORY:
-	case BR_KIND_SYMLINK:
-	case BR_KIND_QUOTA:
-	case BR_KIND_ORPHAN:
-		return 1;
-	case BR_KIND_JOURNAL:
-		return run->lblk == 0; /* its superblock; the rest is dead once it is replayed */
-	default:
-		return 0;
-	}
-}
-
 static int gather_run(void *context, const struct br_run *run)
 {
 	struct gather *gather = context;
+	uint64_t metadata = br_kind_metadata_blks(gather->kind);
 	uint64_t length = run->length;
 
-	if (!run->node && !holds_metadata(gather->kind, run))
-		return 0;
-	if (gather->kind == BR_KIND_JOURNAL)
-		length = 1;
+	if (!run->node) {
+		if (run->lblk >= metadata)
+			return 0;
+		if (length > metadata - run->lblk)
+			length = metadata - run->lblk;
+	}
 	int result = br_extents_add(gather->list, run->pblk, length);
 	return result ? br_fail(gather->err, -result, "out of memory for the metadata map") : 0;
 }
@@ -56,21 +44,17 @@ static int gather_inode(struct br_tree *tree, const struct br_inode *inode, stru
 
 static int gather_all(struct br_fs *handle, struct gather *gather)
 {
-	struct br_inode_reader reader = {0};
+	struct br_view view;
 	struct br_inode inode = {0};
-	struct br_tree tree = {0};
-	int result = br_inode_reader_open(&reader, handle, gather->err);
+	int result = br_view_open(&view, handle, gather->err);
 
-	if (!result)
-		result = br_tree_open(&tree, handle, gather->err);
 	while (!result) {
-		result = br_inode_next(&reader, &inode, gather->err);
+		result = br_inode_next(&view.inodes, &inode, gather->err);
 		if (result <= 0)
 			break;
-		result = gather_inode(&tree, &inode, gather);
+		result = gather_inode(&view.tree, &inode, gather);
 	}
-	br_tree_close(&tree);
-	br_inode_reader_close(&reader);
+	br_view_close(&view);
 	return result;
 }
 
