@@ -400,12 +400,15 @@ def consolidate(
     forbidden: Sequence[Extent],
     join: bool,
     pinned: Sequence[int] = (),
+    *,
+    at_any_cost: bool = False,
 ) -> ConsolidateStats:
     """Map everything at or past `end_blk`, or in `forbidden`, into blocks below that are free now.
 
     `shadow` is a file with the metadata of an ext2/3/4 filesystem at its true offsets. Data is not
     copied, metadata content is; group metadata stays for resize2fs. With `join`, fragmented regular
-    files below the end also get one run each where there is one. Inodes in `pinned` are not moved.
+    files below the end also get one run each where there is one, as long as that costs little
+    beside what has to move, or `at_any_cost`. Inodes in `pinned` are not moved.
 
     Raises DoesNotFit (the shadow is unchanged), FilesystemUnsupported (a pinned inode would have to
     move), FilesystemDamaged; after any but the first the shadow is to be thrown away.
@@ -419,6 +422,7 @@ def consolidate(
     request.pinned = pinned_c
     request.pinned_count = len(pinned)
     request.join = join
+    request.at_any_cost = at_any_cost
     stats = ffi.new("struct br_consolidate_stats *")
     err = ffi.new("struct br_err *")
     handle = ffi.new("struct br_fs **")

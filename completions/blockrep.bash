@@ -17,7 +17,7 @@ _blockrep() {
         inspect) options="--help --json --svg --files" ;;
         divide) options="--help --json --first --peers --history --dry-run --yes --fsck --defrag --no-join --shadow-dir --journal" ;;
         show) options="--help --json" ;;
-        recover) options="--help --json --back" ;;
+        recover) options="--help --json --back --journal" ;;
         undivide) options="--help --json --dry-run --yes" ;;
         *) return ;;
     esac

@@ -36,6 +36,7 @@ complete -c blockrep -n '__fish_seen_subcommand_from recover' -F
 complete -c blockrep -n '__fish_seen_subcommand_from recover' -l help -d 'show this help message and exit'
 complete -c blockrep -n '__fish_seen_subcommand_from recover' -l json -d 'write one JSON document to standard output'
 complete -c blockrep -n '__fish_seen_subcommand_from recover' -l back -d 'return to the disk as it was before the change'
+complete -c blockrep -n '__fish_seen_subcommand_from recover' -l journal -d 'the file that `divide --journal` wrote' -r -F
 complete -c blockrep -n '__fish_seen_subcommand_from undivide' -F
 complete -c blockrep -n '__fish_seen_subcommand_from undivide' -l help -d 'show this help message and exit'
 complete -c blockrep -n '__fish_seen_subcommand_from undivide' -l json -d 'write one JSON document to standard output'

@@ -49,7 +49,8 @@ struct br_consolidate_request {
 	size_t forbidden_count;
 	const uint32_t *pinned; /* inodes that stay where they are; in any order */
 	size_t pinned_count;
-	int join; /* also give fragmented regular files one run */
+	int join;        /* also give fragmented regular files one run */
+	int at_any_cost; /* joining has no limit but the free space */
 };
 
 struct br_consolidate_stats {

@@ -32,6 +32,7 @@ int br_consolidate(struct br_fs *handle, const struct br_consolidate_request *re
 		.fs = fs,
 		.cluster_bits = (unsigned)fs->cluster_ratio_bits,
 		.end = request->end_blk >> fs->cluster_ratio_bits,
+		.at_any_cost = request->at_any_cost != 0,
 		.stats = &found,
 	};
 	if (err)

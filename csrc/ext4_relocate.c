@@ -9,7 +9,7 @@
  * Nothing is applied before the plan is complete. Joining only uses what the others leave over; if
  * that estimate was wrong the whole plan is made again without it. Joining costs copies: the
  * cheapest files are chosen, up to a share of what has to be copied anyway, or beyond it as long as
- * too many files would stay fragmented.
+ * too many files would stay fragmented, or as long as there is room if that is asked for.
  */
 #define _GNU_SOURCE /* qsort_r */
 #include "ext4_relocate.h"
@@ -475,7 +475,8 @@ static void choose_files(struct attempt *attempt)
 	for (size_t i = 0; i < candidates; i++) {
 		struct br_file *file = &plan->files[attempt->order[i]];
 		uint64_t extra = file->clusters - file->must_clusters;
-		bool too_many = fragmented * ONE_FRAGMENTED_IN > plan->stats->regular_files;
+		bool too_many = plan->at_any_cost ||
+		                fragmented * ONE_FRAGMENTED_IN > plan->stats->regular_files;
 		if (extra > plan->spare - spent || (!too_many && spent + extra > share))
 			break;
 		file->chosen = true;

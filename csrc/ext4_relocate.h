@@ -77,6 +77,7 @@ struct br_plan {
 	uint64_t must_total;  /* data clusters that have to move */
 	uint64_t must_single; /* tree nodes and attribute blocks that have to move */
 	uint64_t spare;       /* clusters that joining may use */
+	bool at_any_cost;     /* joining is limited by nothing else */
 	uint64_t untouched_fragmented;
 	struct br_consolidate_stats *stats;
 };

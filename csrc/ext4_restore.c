@@ -105,6 +105,10 @@ static void restore_super(struct restore *restore)
 	new->s_orphan_file_inum = br_inode_map_new(map, old->s_orphan_file_inum);
 	new->s_lpf_ino = br_inode_map_new(map, old->s_lpf_ino);
 	new->s_raid_stride = old->s_raid_stride;
+	/* Checking the shadow is no check of the disk. */
+	new->s_lastcheck = old->s_lastcheck;
+	new->s_lastcheck_hi = old->s_lastcheck_hi;
+	new->s_mnt_count = old->s_mnt_count;
 	ext2fs_mark_super_dirty(restore->after->fs);
 }
 

@@ -76,7 +76,7 @@ def age(root: Path, seed: int, used: float) -> None:
         try:
             write_file(path, int(rng.lognormvariate(9.5, 1.4)), rng)
         except OSError:
-            path.unlink()
+            path.unlink(missing_ok=True)  # no inode may have been left for it
             break
         small.append(path)
     os.sync()
@@ -198,7 +198,7 @@ def contents(root: Path) -> dict[str, tuple[object, ...]]:
     return result
 
 
-def make_image(folder: Path, variant: Variant) -> Path:
+def make_image(folder: Path, variant: Variant, seed: int = 7) -> Path:
     """An aged filesystem of the variant's kind; made once per folder."""
     image = folder / f"{variant.name}.img"
     if image.exists():
@@ -209,6 +209,6 @@ def make_image(folder: Path, variant: Variant) -> Path:
     run("mke2fs", "-q", "-F", "-N", "6000", *journal, *variant.mkfs.split(), image,
         variant.blocks)  # fmt: skip
     with mounted_image(image) as root:
-        age(root, 7, variant.used)
+        age(root, seed, variant.used)
     fsck(image)
     return image

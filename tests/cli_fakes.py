@@ -215,6 +215,7 @@ class FakeEngine:
     requests: list[DivideRequest] = field(default_factory=list)
     during: dict[str, Callable[[Progress], None]] = field(default_factory=dict)
     divided: bool = False
+    interrupted: bool = True
 
     def _work(self, name: str, progress: Progress) -> None:
         self.calls.append(name)
@@ -249,7 +250,13 @@ class FakeEngine:
         self._work("commit_plan", progress)
         return Outcome("divided", str(device.path), ("8 segments",), 4.0, 523 * MIB)
 
-    def recover_disk(self, device: Device, progress: Progress, *, back: bool) -> Outcome:
+    def is_interrupted(self, device: Device) -> bool:
+        self.calls.append("is_interrupted")
+        return self.interrupted
+
+    def recover_disk(
+        self, device: Device, progress: Progress, *, back: bool, journal: Path | None
+    ) -> Outcome:
         self._work("recover_disk", progress)
         return Outcome("backed out" if back else "nothing to do", str(device.path), (), 0.1, 0)
 

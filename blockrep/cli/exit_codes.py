@@ -18,6 +18,8 @@ _MEANINGS: dict[type[errors.BlockrepError], str] = {
     errors.DeviceUnsupported: "a kind of device that cannot be divided",
     errors.TableDamaged: "the partition table is damaged",
     errors.TableUnsupported: "a partition table that cannot be changed safely",
+    errors.RecordDamaged: "an area record or a segment header is damaged",
+    errors.RecordUnsupported: "an area record or a segment header of a newer version",
     errors.FilesystemUnsupported: "a filesystem, feature or file that cannot be moved",
     errors.FilesystemNotClean: "the filesystem was not cleanly unmounted",
     errors.FilesystemDamaged: "the filesystem is damaged",

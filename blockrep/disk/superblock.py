@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from blockrep.native import crc32c
@@ -14,6 +15,8 @@ from blockrep.native import crc32c
 SUPERBLOCK_OFFSET_BYTES = 1024
 SUPERBLOCK_BYTES = 1024
 MAGIC = 0xEF53
+# mke2fs makes none smaller.
+LEAST_GROUP_BLOCKS = 256
 
 STATE_VALID = 1
 STATE_ERRORS = 2
@@ -83,6 +86,12 @@ class Superblock:
     @property
     def inodes(self) -> int:
         return self._u32(0x0)
+
+    @property
+    def table_bytes(self) -> int:
+        """What the inode tables take, but never more than there is."""
+        size = self._u16(0x58) if self.revision else 128
+        return min(self.inodes * size, self.blocks * self.block_bytes)
 
     @property
     def free_inodes(self) -> int:
@@ -159,19 +168,22 @@ class Superblock:
         return self.has("has_journal") and self.journal_inode == 0
 
     @property
-    def backup_groups(self) -> tuple[int, ...]:
-        """The groups that hold a backup of the superblock."""
+    def backup_groups(self) -> Sequence[int]:
+        """The groups that hold a backup of the superblock; of a damaged one they may be many."""
         if self.has("sparse_super2"):
             return tuple(sorted({g for g in (self._u32(0x24C), self._u32(0x250)) if g}))
-        every = range(1, self.groups)
         if not self.has("sparse_super"):
-            return tuple(every)
-        return tuple(sorted({1, *_powers(3, 5, 7, below=self.groups)}.intersection(every)))
+            return range(1, self.groups)
+        return sorted(g for g in {1, *_powers(3, 5, 7, below=self.groups)} if g < self.groups)
 
     @property
     def backup_blocks(self) -> tuple[int, ...]:
         """The blocks whose first 1024 bytes are the backups."""
-        return tuple(g * self.blocks_per_group + self.first_data_block for g in self.backup_groups)
+        return tuple(self.backup_block(group) for group in self.backup_groups)
+
+    def backup_block(self, group: int) -> int:
+        """Where the backup of one of the `backup_groups` is."""
+        return group * self.blocks_per_group + self.first_data_block
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -204,7 +216,7 @@ def parse_superblock(raw: bytes) -> Superblock | None:
     found = Superblock(raw)
     if found._u32(0x18) > 6 or not 0 <= found._u32(0x1C) - found._u32(0x18) <= 20:
         return None
-    if not found.blocks_per_group or found.blocks <= found.first_data_block:
+    if found.blocks_per_group < LEAST_GROUP_BLOCKS or found.blocks <= found.first_data_block:
         return None
     return found
 

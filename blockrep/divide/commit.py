@@ -58,7 +58,7 @@ def defragment(device: Device, offset_bytes: int, progress: Progress, details: l
     for number in range(MAX_DEFRAG_PASSES):
         host = find_host(device, offset_bytes, device.size_bytes - offset_bytes)
         pinned = find_pinned(device, offset_bytes, host.block_bytes)
-        goal = Goal(host.superblock.blocks, True, pinned)
+        goal = Goal(host.superblock.blocks, Join.DEFRAG, pinned)
         plan = plan_host(device, host, goal, None, progress)
         with plan.shadow:
             before = plan.picture_before.summary.fragmented_files

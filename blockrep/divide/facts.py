@@ -87,7 +87,7 @@ def _fact(
     if found.type == "swap":
         parse_swap(device.read(start, min(length, SWAP_HEADER_BYTES)))
         return PartitionFacts(FsKind.SWAP)
-    return PartitionFacts(FsKind.OTHER if found.type else FsKind.EMPTY)
+    return PartitionFacts(FsKind.OTHER if found.type else FsKind.EMPTY, name=found.type)
 
 
 def _ext_fact(

@@ -70,6 +70,10 @@ class _Scene:
         facts = self.facts.get(partition.number)
         return FsKind.OTHER if facts is None else facts.kind
 
+    def content(self, partition: Partition) -> str:
+        facts = self.facts.get(partition.number)
+        return (facts and facts.name) or self.kind(partition)
+
     def logical(self, partition: Partition) -> bool:
         return self.table.kind is TableKind.MBR and partition.number >= FIRST_LOGICAL
 
@@ -272,9 +276,10 @@ def _no_place(scene: _Scene) -> CannotGiveWayError:
     homeless = [p for p in scene.move if p.number not in scene.places] or scene.move
     p = homeless[-1]
     lacking = p.length_bytes - (scene.top - _floor(scene))
+    where = "is" if p.start_bytes >= scene.divider else "reaches"
     error = DoesNotFit(
-        f"partition {p.number} ({scene.kind(p)}, {in_mib(p.length_bytes)}) is past the divider and "
-        f"there is no room for it below",
+        f"partition {p.number} ({scene.content(p)}, {in_mib(p.length_bytes)}) {where} past the "
+        f"divider and there is no room for it below",
         hint="move or delete it yourself, or choose a larger first area",
     )
     hosts = [q.start_bytes + MIB for q in scene.move if scene.kind(q) is FsKind.EXT]

@@ -6,16 +6,24 @@ resize, put right, prove, write set.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from blockrep.disk.device import Device
-from blockrep.disk.superblock import Superblock
+from blockrep.disk.superblock import SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET_BYTES, Superblock
 from blockrep.divide.shadow import Shadow, check_room, fill_shadow
+from blockrep.divide.summary import Join
 from blockrep.divide.survey import check_filesystem, read_superblock
 from blockrep.divide.write_set import WriteSet, plan_write_set
-from blockrep.errors import DoesNotFit, FilesystemDamaged, ProgramFailed, ProofFailed
+from blockrep.errors import (
+    DoesNotFit,
+    FilesystemDamaged,
+    FilesystemUnsupported,
+    ProgramFailed,
+    ProofFailed,
+)
 from blockrep.extents import Extent, normalise, subtract, total, union
 from blockrep.native import (
     Cell,
@@ -52,11 +60,12 @@ class Host:
 class Goal:
     """What the filesystem is to become.
 
-    `join` also moves fragmented files below the end; `pinned` inodes, with names, may not move.
+    `join` says which fragmented files below the end move, too; `pinned` inodes, with names, may
+    not move.
     """
 
     blocks: int
-    join: bool
+    join: Join
     pinned: Mapping[int, str]
 
 
@@ -112,7 +121,7 @@ def plan_host(
                 fill_shadow(shadow, device, host.offset_bytes, host.block_bytes, metadata, progress)
                 if attempt == 0:
                     progress.phase("checking the filesystem")
-                    check_filesystem(str(shadow.path))
+                    check_filesystem(str(shadow.path), host.superblock)
                 planned = _plan_on(shadow, device, before, host, goal, end_blk, forbidden, progress)
             except BaseException:
                 shadow.close()
@@ -148,22 +157,22 @@ def _plan_on(
 ) -> HostPlan | _Again:
     old_blocks = host.superblock.blocks
     stats = None
-    if goal.join or forbidden or end_blk < old_blocks:
+    if goal.join is not Join.NO_JOIN or forbidden or end_blk < old_blocks:
         progress.phase("consolidating files")
-        stats = consolidate(
-            shadow.path, min(end_blk, old_blocks), forbidden, goal.join, tuple(goal.pinned)
-        )
+        stats = _consolidate(shadow, min(end_blk, old_blocks), forbidden, goal)
     if end_blk != old_blocks:
         progress.phase("resizing the shadow")
         _resize(shadow, end_blk, host.block_bytes)
-    after_super = Superblock(shadow.read(1024, 1024))
+        if end_blk > old_blocks and host.superblock.has("sparse_super2"):
+            _mark_forgotten(shadow)
+    after_super = Superblock(shadow.read(SUPERBLOCK_OFFSET_BYTES, SUPERBLOCK_BYTES))
     if after_super.blocks < end_blk:
         return _Again(after_super.blocks, [])
     progress.phase("proving the new state")
     with Filesystem.open(str(shadow.path), writable=True) as after:
         inodes = match_inodes(before, after)
         restore_inodes(before, after, inodes)
-    check_shadow(shadow)
+    _check_shadow(shadow)
     with Filesystem.open(str(shadow.path)) as after:
         copies = compare(before, after, inodes)
         free_before = before.free()
@@ -173,7 +182,7 @@ def _plan_on(
         _check_end(copies, after_super.blocks)
         return HostPlan(
             host,
-            Superblock(shadow.read(1024, 1024)),
+            Superblock(shadow.read(SUPERBLOCK_OFFSET_BYTES, SUPERBLOCK_BYTES)),
             tuple(copies),
             plan_write_set(device, host.offset_bytes, shadow, before, after, host.superblock),
             tuple(free_before),
@@ -183,6 +192,30 @@ def _plan_on(
             Picture(after.summary(), tuple(after.cells(PICTURE_CELLS))),
             shadow,
         )
+
+
+def _consolidate(
+    shadow: Shadow, end_blk: int, forbidden: Sequence[Extent], goal: Goal
+) -> ConsolidateStats:
+    try:
+        return consolidate(
+            shadow.path,
+            end_blk,
+            forbidden,
+            goal.join is not Join.NO_JOIN,
+            tuple(goal.pinned),
+            at_any_cost=goal.join is Join.DEFRAG,
+        )
+    except FilesystemUnsupported as error:
+        # The core knows inodes alone; the user knows the file.
+        found = re.match(r"inode (\d+) ", error.message)
+        name = goal.pinned.get(int(found[1])) if found else None
+        if name is None:
+            raise
+        raise FilesystemUnsupported(
+            f"{name} lies past the divider and must not move",
+            hint="choose a larger first area, or remove the file and install it again afterwards",
+        ) from error
 
 
 def _resize(shadow: Shadow, blocks: int, block_bytes: int) -> None:
@@ -198,10 +231,19 @@ def _resize(shadow: Shadow, blocks: int, block_bytes: int) -> None:
     raise ProgramFailed(f"resize2fs failed on the shadow: {words[-1] if words else 'no message'}")
 
 
-def check_shadow(shadow: Shadow) -> None:
+def _mark_forgotten(shadow: Shadow) -> None:
+    """resize2fs frees a block of metadata in the group that was the last one and had a backup.
+
+    e2fsck marks it used again; whether that was all it did, the proof of the new state tells.
+    """
+    run_program(["e2fsck", "-f", "-y", str(shadow.path)])
+
+
+def _check_shadow(shadow: Shadow) -> None:
     """The new state must pass e2fsck; if not, the plan is wrong and not the disk."""
+    superblock = Superblock(shadow.read(SUPERBLOCK_OFFSET_BYTES, SUPERBLOCK_BYTES))
     try:
-        check_filesystem(str(shadow.path))
+        check_filesystem(str(shadow.path), superblock)
     except FilesystemDamaged as error:
         raise ProofFailed(f"the planned filesystem does not pass e2fsck: {error.message}") from None
 

@@ -38,8 +38,8 @@ def is_interrupted(device: Device) -> bool:
 def locked_backups(device: Device, offset: int, superblock: Superblock) -> list[tuple[int, int]]:
     """Byte offsets and groups of the backup superblocks that hold a lock."""
     found = []
-    for group, block in zip(superblock.backup_groups, superblock.backup_blocks, strict=True):
-        at = offset + block * superblock.block_bytes
+    for group in superblock.backup_groups:
+        at = offset + superblock.backup_block(group) * superblock.block_bytes
         if at + SUPERBLOCK_BYTES > device.size_bytes:
             break
         raw = device.read(at, SUPERBLOCK_BYTES)

@@ -27,13 +27,15 @@ class FsKind(StrEnum):
 class PartitionFacts:
     """What the survey found; the byte counts are those of an ext filesystem, else 0.
 
-    `minimum_bytes` is the smallest it can shrink to, `filesystem_bytes` its present size.
+    `minimum_bytes` is the smallest it can shrink to, `filesystem_bytes` its present size. `name` is
+    what blkid calls what is neither.
     """
 
     kind: FsKind
     minimum_bytes: int = 0
     block_bytes: int = 0
     filesystem_bytes: int = 0
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,8 @@ from blockrep.progress import Progress
 from blockrep.segment.header import segment_writes
 
 FIRST_GAP_BYTES = 1 << 20
+TABLE_SCRATCH_BYTES = 1 << 20
+RESERVE_FRONT_BYTES = 1 << 20
 # What the estimate goes by: a middling disk, read and written in turn.
 ASSUMED_BYTES_PER_S = 150_000_000
 
@@ -116,7 +118,12 @@ def plan_divide(device: Device, request: DivideRequest, progress: Progress) -> P
 def second_area_writes(layout: Layout, area: Area) -> tuple[Write, ...]:
     """Everything that a new second area needs; writing it twice changes nothing."""
     headers = [w for s in layout.segments for w in segment_writes(s, area.instance_id)]
-    return (*fresh_area_writes(area), *headers)
+    writes = [*fresh_area_writes(area), *headers]
+    if layout.reserve:
+        # A backup superblock of the old filesystem, locked at that, may lie right at its start.
+        start, length = layout.reserve
+        writes.append(Write(start, bytes(min(length, RESERVE_FRONT_BYTES))))
+    return tuple(writes)
 
 
 def _plan_host(
@@ -144,7 +151,7 @@ def _plan_host(
         blocks = min(blocks, limit // host.block_bytes)
     refuse_bad_blocks(device, host.offset_bytes)
     pinned = find_pinned(device, host.offset_bytes, host.block_bytes)
-    goal = Goal(blocks, request.join is not Join.NO_JOIN, pinned)
+    goal = Goal(blocks, request.join, pinned)
     return plan_host(device, host, goal, request.shadow_dir, progress)
 
 
@@ -157,8 +164,7 @@ def _assemble(
     second: tuple[Write, ...],
     host_plan: HostPlan | None,
 ) -> Plan:
-    scratch = Extent(layout.area_start_bytes, layout.area_length_bytes)
-    steps = table_stages(device, table, layout.new_table, scratch)
+    steps = table_stages(device, table, layout.new_table, _table_scratch(table, layout))
     transaction, place, plain = None, "not needed", (Stage("second area", second), *steps)
     if host_plan:
         moves = tuple(c for m in layout.moves for c in move_changes(device, m))
@@ -171,6 +177,21 @@ def _assemble(
         plain = ()
     summary = _summarise(device, table, layout, area, transaction, place)
     return Plan("divided", summary, transaction, plain, request.join)
+
+
+def _table_scratch(table: Table, layout: Layout) -> Extent | None:
+    """Room in the second area that no partition but the shrunk host has, going by the old table.
+
+    The old table holds while this is written, and the host is in use again if there is a cut then.
+    """
+    start = layout.area_start_bytes
+    others = [
+        Extent(p.start_bytes, p.length_bytes)
+        for p in table.partitions
+        if not p.is_extended and p.number != layout.host_partition
+    ]
+    free = subtract([Extent(start, max(0, table.usable_end_bytes - start))], others)
+    return next((e for e in free if e.length >= TABLE_SCRATCH_BYTES), None)
 
 
 def divide_candidates(

@@ -25,7 +25,7 @@ def prove_host(device: Device, host_offset_bytes: int, progress: Progress) -> tu
     if superblock is None:
         raise ProofFailed("the superblock cannot be read back", state=DiskState.UNKNOWN)
     try:
-        check_filesystem(host_name(device, host_offset_bytes))
+        check_filesystem(host_name(device, host_offset_bytes), superblock)
     except FilesystemDamaged as error:
         raise ProofFailed(error.message, state=DiskState.UNKNOWN) from error
     return "e2fsck finds the filesystem clean", _mount_once(device, host_offset_bytes, superblock)

@@ -21,17 +21,27 @@ from blockrep.disk.superblock import (
     Superblock,
     with_checksum,
 )
-from blockrep.disk.table import read_table
+from blockrep.disk.table import read_standing_table, read_table
 from blockrep.divide.apply import lock_host, put, run_after_commit, run_back, run_forward
 from blockrep.divide.interrupted import host_places, locked_backups
 from blockrep.divide.lock import HALF_BYTES, LogPlace, LogPointer, parse_lock, parse_mark
-from blockrep.divide.log import Log, LogKind, StageKind, read_log
+from blockrep.divide.log import (
+    HAS_OLD,
+    NEW_IS_ON_DISK,
+    SECTOR_BYTES,
+    Log,
+    LogKind,
+    StageKind,
+    read_log,
+)
+from blockrep.divide.log_shape import refuse_misshapen
 from blockrep.divide.log_store import FileStore
 from blockrep.divide.prove import prove_host
 from blockrep.divide.summary import Outcome
 from blockrep.divide.survey import read_superblock
 from blockrep.divide.transaction import drop_mark, finish
 from blockrep.errors import BlockrepError, DiskState, RecoverFailed
+from blockrep.extents import Extent, intersect, normalise
 from blockrep.progress import Progress
 
 NEEDS_RECOVERY = 0x4
@@ -96,6 +106,7 @@ def _from_lock(
 ) -> tuple[str, list[str]]:
     try:
         log = read_log(device, pointer, file)
+        refuse_misshapen(log)
     except RecoverFailed as error:
         error.state = DiskState.UNKNOWN
         if pointer.place is LogPlace.FILE and file is None:
@@ -105,6 +116,7 @@ def _from_lock(
         raise RecoverFailed("the log belongs to another filesystem", state=DiskState.UNKNOWN)
     progress.phase("recovering", sum(r.length_bytes for s in log.stages for r in s.records))
     try:
+        _refuse_changed_table(device, log, back)
         # R2: a lock that is read may not be on the medium yet. Make it so before anything else.
         lock_host(device, log, pointer)
         if back:
@@ -134,6 +146,7 @@ def _from_mark(
     again = ["the filesystem is whole and ends below the divider", "run `blockrep divide` again"]
     try:
         log = read_log(device, mark, file)
+        refuse_misshapen(log)
         _refuse_changed(device, log, superblock)
     except RecoverFailed:
         if mark.place is LogPlace.FILE and file is None:
@@ -143,6 +156,7 @@ def _from_mark(
     progress.phase("recovering")
     pointer = LogPointer(mark.place, mark.transaction, mark.position, log.digest)
     try:
+        _move_again(device, log)
         run_after_commit(device, log, pointer, progress)
         finish(device, log)
     except BlockrepError as error:
@@ -151,18 +165,61 @@ def _from_mark(
     return "finished", [FORWARD[log.kind]]
 
 
+def _move_again(device: Device, log: Log) -> None:
+    """Until the table names the new place of a moved partition, its old one may have been used."""
+    taken = [
+        Extent(p.start_bytes, p.length_bytes)
+        for p in read_standing_table(device).partitions
+        if not p.is_extended and p.start_bytes != log.host_offset_bytes
+    ]
+    for record in log.records(StageKind.METADATA):
+        place = Extent(record.offset_bytes, record.length_bytes)
+        if record.flags & NEW_IS_ON_DISK and not intersect([place], taken):
+            put(device, record.offset_bytes, log.new(record))
+    device.flush()
+
+
 def _refuse_changed(device: Device, log: Log, superblock: Superblock) -> None:
     """R4: go on only from the state that the transaction left: its size, its tables on the way."""
     if superblock.blocks != log.blocks_after:
         raise RecoverFailed("the filesystem has been resized since")
-    images: dict[int, set[bytes]] = {}
-    for record in log.records(StageKind.TABLE):
-        for image in (log.old(record), log.new(record)):
-            for at in range(0, record.length_bytes, 512):
-                images.setdefault(record.offset_bytes + at, set()).add(image[at : at + 512])
-    for at, known in images.items():
-        if device.read(at, 512) not in known:
-            raise RecoverFailed("the partition table has been changed since")
+    if not _is_our_table(device, log):
+        raise RecoverFailed("the partition table has been changed since")
+
+
+def _refuse_changed_table(device: Device, log: Log, back: bool) -> None:
+    """A locked disk whose table is of others' making: go only where none has to be written."""
+    writes_table = StageKind.TABLE_BACK if back else StageKind.TABLE
+    if not log.records(writes_table) or _is_our_table(device, log):
+        return
+    hint = "restore the partition table as it was"
+    if not back and not log.records(StageKind.TABLE_BACK):
+        hint = "`blockrep recover --back` takes the divide back and leaves the table alone"
+    raise RecoverFailed("the partition table has been changed since", hint=hint)
+
+
+def _is_our_table(device: Device, log: Log) -> bool:
+    """Whether every sector of a table that the log writes is what it was or became on the way.
+
+    A table may be written by way of a place that a later stage uses for something else.
+    """
+    steps = (*log.records(StageKind.TABLE), *log.records(StageKind.TABLE_BACK))
+    places = normalise(Extent(r.offset_bytes, r.length_bytes) for r in steps)
+    known: dict[int, set[bytes]] = {}
+    for record in (r for stage in log.stages for r in stage.records):
+        if not intersect([Extent(record.offset_bytes, record.length_bytes)], places):
+            continue
+        images = [log.new(record)] if record.flags & ~HAS_OLD else []
+        images += [log.old(record)] if record.flags & HAS_OLD else []
+        for image in images:
+            for at in range(0, record.length_bytes, SECTOR_BYTES):
+                sector = image[at : at + SECTOR_BYTES]
+                known.setdefault(record.offset_bytes + at, set()).add(sector)
+    return all(
+        device.read(at, SECTOR_BYTES) in known[at]
+        for place in places
+        for at in range(place.start, place.end, SECTOR_BYTES)
+    )
 
 
 def unlock_orphans(device: Device, offset: int, superblock: Superblock) -> bool:

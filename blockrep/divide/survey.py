@@ -24,7 +24,7 @@ from blockrep.errors import (
     FilesystemUnsupported,
     ProgramFailed,
 )
-from blockrep.programs import Result, run_program
+from blockrep.programs import Result, find_program, run_program
 
 REFUSED_FEATURES = {
     "mmp": "it is protected against multiple mounts (mmp)",
@@ -43,6 +43,9 @@ BOOT_FILES = {
     "/syslinux/ldlinux.sys": "SYSLINUX",
     "/boot/map": "LILO",
 }
+# A check of a healthy filesystem takes a small fraction of this, also on a slow disk.
+CHECK_BASE_S = 30
+CHECK_BYTES_PER_S = 1_000_000
 GRUB_KERNEL_SECTOR_OFFSET = 0x5C
 BOOT_SECTOR_BYTES = 512
 
@@ -107,9 +110,17 @@ def repair_host(device: Device, host_offset_bytes: int) -> None:
         )
 
 
-def check_filesystem(name: str) -> None:
-    """`e2fsck -fn`: `FilesystemDamaged` with what it found, when it is not clean."""
-    result = run_program(["e2fsck", "-f", "-n", name])
+def check_filesystem(name: str, superblock: Superblock) -> None:
+    """`e2fsck -fn`: `FilesystemDamaged` with what it found, when it is not clean.
+
+    There is damage, and there are mixtures of features, that send it into an endless loop.
+    """
+    find_program("e2fsck")
+    limit_s = CHECK_BASE_S + superblock.table_bytes / CHECK_BYTES_PER_S
+    try:
+        result = run_program(["e2fsck", "-f", "-n", name], timeout_s=limit_s)
+    except ProgramFailed as error:
+        raise FilesystemDamaged(f"the filesystem cannot be checked: {error.message}") from error
     if result.returncode & 8 and "unsupported feature" in result.stderr:
         raise FilesystemUnsupported("the installed e2fsck does not know this filesystem's features")
     if result.returncode:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -23,6 +23,7 @@ from blockrep.divide.lock import (
     LogPlace,
     LogPointer,
     add_mark,
+    build_lock,
     clear_mark,
     parse_mark,
 )
@@ -90,11 +91,16 @@ def build_stages(
     backups = tuple(
         Change(offset, SUPERBLOCK_BYTES, new=_constant(raw)) for offset, raw in writes.backups_new
     )
+    fresh = tuple(
+        Change(offset, SUPERBLOCK_BYTES, partial(device.read, offset, SUPERBLOCK_BYTES), new=new)
+        for offset, new in ((c.offset_bytes, c.new) for c in backups)
+        if offset in writes.backups_fresh
+    )
     tables = tuple(_table_stage(device, StageKind.TABLE, s) for s in around.table)
     back = tuple(_table_stage(device, StageKind.TABLE_BACK, s) for s in around.table_back)
     second = tuple(c for w in around.second_area for c in _zero_aware(w))
     core = (
-        ChangeStage(StageKind.METADATA, (*writes.metadata, *around.others)),
+        ChangeStage(StageKind.METADATA, (*writes.metadata, *fresh, *around.others)),
         *_super_stages(at, writes.supers_old[0][1], writes.super_new),
         ChangeStage(StageKind.BACKUPS, backups),
     )
@@ -212,7 +218,7 @@ def _write_and_prove_log(
     place = LogPlace.FILE if isinstance(store, FileStore) else LogPlace.DISK
     position = store.inode if isinstance(store, FileStore) else store.extents[0].start
     pointer = LogPointer(place, transaction.identity, position)
-    stages = _with_mark(transaction, pointer)
+    stages = _with_pointer(transaction, pointer)
     progress.phase("writing the log", log_bytes(stages))
     digest = write_log(
         store,
@@ -229,15 +235,41 @@ def _write_and_prove_log(
     return read_log(device, pointer, file), pointer
 
 
-def _with_mark(transaction: Transaction, pointer: LogPointer) -> tuple[ChangeStage, ...]:
+def _with_pointer(transaction: Transaction, pointer: LogPointer) -> tuple[ChangeStage, ...]:
+    """What could only be built when the log had its place: the lock of fresh backups, the mark."""
+    return tuple(
+        _with_mark(transaction, pointer, stage)
+        if stage.kind in (StageKind.SUPER_HIGH, StageKind.SUPER_LOW)
+        else _with_locks(transaction, pointer, stage)
+        for stage in transaction.stages
+    )
+
+
+def _with_mark(transaction: Transaction, pointer: LogPointer, stage: ChangeStage) -> ChangeStage:
     """A divide goes on after its commit point; until it ends, a mark says where its log is."""
     if transaction.kind is not LogKind.DIVIDE:
-        return transaction.stages
+        return stage
     writes = transaction.host.writes
     at = transaction.host.host.offset_bytes + SUPERBLOCK_OFFSET_BYTES
     marked = _super_stages(at, writes.supers_old[0][1], add_mark(writes.super_new, pointer))
-    replaced = {stage.kind: stage for stage in marked}
-    return tuple(replaced.get(stage.kind, stage) for stage in transaction.stages)
+    return next(m for m in marked if m.kind is stage.kind)
+
+
+def _with_locks(transaction: Transaction, pointer: LogPointer, stage: ChangeStage) -> ChangeStage:
+    """A backup where none stood comes with the lock, as all the others have it by then."""
+    writes = transaction.host.writes
+    if stage.kind is not StageKind.METADATA:
+        return stage
+    locked = {
+        at: build_lock(raw, pointer) + raw[HALF_BYTES:]
+        for at, raw in writes.backups_new
+        if at in writes.backups_fresh
+    }
+    changes = (
+        replace(c, new=_constant(locked[c.offset_bytes])) if c.offset_bytes in locked else c
+        for c in stage.changes
+    )
+    return ChangeStage(stage.kind, tuple(changes))
 
 
 def finish(device: Device, log: Log) -> None:

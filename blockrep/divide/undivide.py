@@ -21,7 +21,7 @@ from blockrep.divide.overlay import Overlay
 from blockrep.divide.plan import Plan, metadata_bytes
 from blockrep.divide.regions import list_regions
 from blockrep.divide.show import name_filesystem, segments_of
-from blockrep.divide.summary import Cell, DivideSummary
+from blockrep.divide.summary import Cell, DivideSummary, Join
 from blockrep.divide.survey import (
     judge_cleanliness,
     judge_host,
@@ -59,7 +59,7 @@ def plan_undivide(device: Device, progress: Progress) -> Plan:
         wipe = Stage("second-area", (Write(area.area_start_bytes, bytes(AREA_BYTES)),))
         summary = _summarise(device, table, new_table, area, None, "not needed", notes)
         return Plan("undivided", summary, None, (*steps, wipe))
-    goal = Goal(blocks, False, {})
+    goal = Goal(blocks, Join.NO_JOIN, {})
     plan = plan_host(device, host, goal, None, progress)
     try:
         back = table_stages(Overlay(device, steps), new_table, table, _area_extent(area))

@@ -18,6 +18,7 @@ from blockrep.disk.superblock import (
 )
 from blockrep.divide.log import Change, image_digest
 from blockrep.divide.shadow import Shadow
+from blockrep.errors import ProofFailed
 from blockrep.extents import Extent, intersect, scale, union
 from blockrep.native import Filesystem
 
@@ -37,6 +38,7 @@ class WriteSet:
     supers_old: tuple[tuple[int, bytes], ...]
     super_new: bytes
     backups_new: tuple[tuple[int, bytes], ...]
+    backups_fresh: tuple[int, ...]
 
 
 def plan_write_set(
@@ -50,20 +52,30 @@ def plan_write_set(
     """Compare the shadow's metadata with the disk; both images are read again when it is logged."""
     new = Superblock(shadow.read(SUPERBLOCK_OFFSET_BYTES, SUPERBLOCK_BYTES))
     places = [SUPERBLOCK_OFFSET_BYTES, *(b * old.block_bytes for b in old.backup_blocks)]
-    kept = [p for p in (b * new.block_bytes for b in new.backup_blocks) if p in places]
+    backups = [b * new.block_bytes for b in new.backup_blocks]
     walk = scale(union(after.metadata(), _moved_tables(before, after)), new.block_bytes)
+    _check_given_up([p for p in places[1:] if p not in backups], walk)
     return WriteSet(
         tuple(
             _change(device, host_offset_bytes, shadow, run)
-            for run in _differences(device, host_offset_bytes, shadow, walk, places, new)
+            for run in _differences(
+                device, host_offset_bytes, shadow, walk, [*places, *backups], new
+            )
         ),
         tuple(
             (host_offset_bytes + p, device.read(host_offset_bytes + p, SUPERBLOCK_BYTES))
             for p in places
         ),
         new.raw,
-        tuple((host_offset_bytes + p, shadow.read(p, SUPERBLOCK_BYTES)) for p in kept),
+        tuple((host_offset_bytes + p, shadow.read(p, SUPERBLOCK_BYTES)) for p in backups),
+        tuple(host_offset_bytes + p for p in backups if p not in places),
     )
+
+
+def _check_given_up(places: Sequence[int], walk: Sequence[Extent]) -> None:
+    """Where a backup is given up the lock stays, so nothing else may be put there."""
+    if intersect([Extent(p, SUPERBLOCK_BYTES) for p in places], walk):
+        raise ProofFailed("metadata would lie where a backup superblock is given up")
 
 
 def _moved_tables(before: Filesystem, after: Filesystem) -> list[Extent]:
@@ -81,7 +93,7 @@ def _differences(
     supers: Sequence[int],
     new: Superblock,
 ) -> Iterator[Extent]:
-    """Runs, in bytes of the filesystem, that differ; never a byte of an old superblock's place."""
+    """Runs, in bytes of the filesystem, that differ; never a byte of a superblock's place."""
     guarded = [Extent(p, SUPERBLOCK_BYTES) for p in supers]
     for piece in _pieces(walk):
         wanted = bytearray(shadow.read(*piece))

@@ -80,7 +80,7 @@ static void test_usage_places(void)
 	unsigned int found = 0;
 
 	for (uint64_t at = 0; at < 1024; at++)
-		found += (unsigned int)br_quota_is_usage(5 * 1024 + at);
+		found += (unsigned int)br_quota_is_usage(5 * UINT64_C(1024) + at);
 	CHECK(found == 14 * 8);
 	CHECK(!br_quota_is_usage(16 + 48));
 	CHECK(br_quota_is_usage(2048 + 16 + 48));

@@ -54,7 +54,7 @@ class Oracle:
         if is_locked(self._superblock(disk, side.host.start_bytes + 1024)):
             self._check_locked(disk, side.host)
             return "locked"
-        found = self._side_by_filesystem(disk, side.host)
+        found = self._side_by_filesystem(disk, side)
         self._check_backups(disk, side.host, found)
         same = found.same_filesystem(disk, skip_superblocks=True)
         if not same or self._ask(b"unlocked", self._superblocks(disk, side.host)):
@@ -74,7 +74,7 @@ class Oracle:
         """The scratch is the old or the new disk, whole, and a second recovery does nothing."""
         disk = self.scratch.content
         side = self._side_by_table()
-        found = self._side_by_filesystem(disk, side.host)
+        found = self._side_by_filesystem(disk, side)
         if side is not found:
             raise Wrong(f"after recover the table is {side.name}, the filesystem {found.name}")
         check_others(self.truth, self.scratch.path, side, disk)
@@ -142,12 +142,14 @@ class Oracle:
         new = self.truth.new
         return new if count == new.geometry.blocks else self.truth.old
 
-    def _side_by_filesystem(self, disk: Disk, window: Partition) -> Side:
+    def _side_by_filesystem(self, disk: Disk, by_table: Side) -> Side:
+        """By its size; where both sides have the same, by the table."""
+        window = by_table.host
         superblock = self._superblock(disk, window.start_bytes + 1024)
         if not is_superblock(superblock):
             raise Wrong("there is no superblock")
         count = blocks_count(superblock)
-        for side in self.truth.sides:
+        for side in (by_table, *self.truth.sides):
             if side.geometry.blocks == count:
                 if count * side.geometry.block_bytes > window.length_bytes:
                     raise Wrong("the filesystem is longer than its partition")

@@ -84,6 +84,8 @@ def read_table(image: Path) -> TableView:
     for entry in table.get("partitions", ()):
         entry["node"] = entry["node"].removeprefix(str(image))
         start, length = entry["start"] * table["sectorsize"], entry["size"] * table["sectorsize"]
+        if entry["type"] in OUR_TYPES:
+            entry.pop("uuid", None)  # a new one in every run
         parts.append(Partition(start, length, str(entry["type"])))
     return TableView(json.dumps(table, sort_keys=True), tuple(parts))
 

@@ -65,7 +65,7 @@ def build_disk(kind: Kind) -> Disk:
 
 
 def cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or tempfile.gettempdir()
+    base = os.environ.get("XDG_CACHE_HOME") or "/tmp"  # TMPDIR is for one run only
     folder = Path(base) / f"blockrep-test-images-{os.getuid()}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

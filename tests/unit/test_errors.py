@@ -19,6 +19,8 @@ EXIT_CODES = {
     "DeviceUnsupported": 14,
     "TableDamaged": 20,
     "TableUnsupported": 21,
+    "RecordDamaged": 22,
+    "RecordUnsupported": 23,
     "FilesystemUnsupported": 30,
     "FilesystemNotClean": 31,
     "FilesystemDamaged": 32,

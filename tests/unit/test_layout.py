@@ -177,11 +177,11 @@ def test_too_small_names_the_smallest_that_works() -> None:
 def test_too_large_names_what_is_possible() -> None:
     table, facts = whole(9 * GIB)
     with pytest.raises(DoesNotFit) as caught:
-        plan(table, 9 * GIB - 100 * MIB, 8, facts)
-    assert "at most 9083 MiB" in caught.value.hint
-    assert "at most 5 peers" in caught.value.hint
-    plan(table, 9083 * MIB, 8, facts)
-    plan(table, 9 * GIB - 100 * MIB, 5, facts)
+        plan(table, 9 * GIB - 60 * MIB, 8, facts)
+    assert "at most 9147 MiB" in caught.value.hint
+    assert "at most 6 peers" in caught.value.hint
+    plan(table, 9147 * MIB, 8, facts)
+    plan(table, 9 * GIB - 60 * MIB, 6, facts)
 
 
 @pytest.mark.parametrize("first", [-1, 0, MIB - 1, 9 * GIB, 1 << 62])

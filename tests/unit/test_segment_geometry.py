@@ -54,10 +54,10 @@ def test_the_default_geometry_of_a_gibibyte() -> None:
 
 
 def test_the_smallest_segment() -> None:
-    g = plan_geometry(16 * MIB)
-    assert (g.ring_bytes, g.data_bytes) == (4 * MIB, 8 * MIB)
+    g = plan_geometry(8 * MIB)
+    assert (g.ring_bytes, g.data_bytes) == (2 * MIB, 2 * MIB)
     with pytest.raises(DoesNotFit):
-        plan_geometry(15 * MIB)
+        plan_geometry(7 * MIB)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, float("nan"), float("inf")])
