@@ -30,17 +30,10 @@ struct build {
 
 static int is_fixed(const struct br_extents *fixed, uint64_t start, uint64_t end)
 {
-	size_t low = 0, high = fixed->count;
+	size_t index = br_extents_find(fixed, start);
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		if (fixed->items[middle].start + fixed->items[middle].length <= start)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < fixed->count && fixed->items[low].start <= start &&
-	       fixed->items[low].start + fixed->items[low].length >= end;
+	return index < fixed->count && fixed->items[index].start <= start &&
+	       fixed->items[index].start + fixed->items[index].length >= end;
 }
 
 /* Whether a run can follow what came before without being a fragment of its own. */

@@ -7,6 +7,7 @@
 #include "ext4_journal.h"
 #include "ext4_match.h"
 #include "ext4_quota.h"
+#include "ext4_space.h"
 #include "ext4_view.h"
 
 struct restore {
@@ -167,24 +168,16 @@ static int count_free(ext2_filsys fs, uint64_t start, uint64_t end, uint64_t *ou
                       struct br_err *err)
 {
 	uint64_t ratio = (uint64_t)EXT2FS_CLUSTER_RATIO(fs);
-	blk64_t at = start, stop = start;
 
 	*out = 0;
-	while (stop < end) {
-		errcode_t code =
-			ext2fs_find_first_zero_block_bitmap2(fs->block_map, stop, end - 1, &at);
-		if (code == ENOENT)
-			return 0;
-		if (!code)
-			code = ext2fs_find_first_set_block_bitmap2(fs->block_map, at, end - 1,
-			                                           &stop);
-		if (code == ENOENT)
-			stop = end;
-		else if (code)
-			return br_fail_ext2(err, code, "cannot search the block bitmap");
-		*out += (stop - at + ratio - 1) / ratio;
+	for (;;) {
+		struct br_extent run;
+		int result = br_space_next(fs, 0, start, end, &run, err);
+		if (result || !run.length)
+			return result;
+		*out += (run.length + ratio - 1) / ratio;
+		start = run.start + run.length;
 	}
-	return 0;
 }
 
 /* Free clusters of every group and in all; resize2fs miscounts them with bigalloc. */

@@ -7,6 +7,7 @@
 
 #include "array.h"
 #include "error.h"
+#include "ext4_space.h"
 #include "extent.h"
 
 struct scan {
@@ -20,22 +21,14 @@ struct scan {
 static uint64_t duty_change(const struct br_plan *plan, uint64_t at, bool *must)
 {
 	const struct br_extents *forbidden = &plan->forbidden;
-	size_t low = 0, high = forbidden->count;
 
 	*must = at >= plan->end;
 	if (*must)
 		return UINT64_MAX;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		const struct br_extent *item = &forbidden->items[middle];
-		if (item->start + item->length <= at)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (low == forbidden->count || forbidden->items[low].start >= plan->end)
+	size_t index = br_extents_find(forbidden, at);
+	if (index == forbidden->count || forbidden->items[index].start >= plan->end)
 		return plan->end;
-	const struct br_extent *next = &forbidden->items[low];
+	const struct br_extent *next = &forbidden->items[index];
 	*must = next->start <= at;
 	uint64_t change = *must ? next->start + next->length : next->start;
 	/* What is forbidden up to the end goes on behind it. */
@@ -87,25 +80,31 @@ static int add_usable(struct br_plan *plan, uint64_t from, uint64_t to)
 	return 0;
 }
 
-static int find_free_runs(struct br_plan *plan)
+static int find_free_runs(struct br_plan *plan, struct br_err *err)
 {
-	ext2_filsys fs = plan->fs;
 	uint64_t mask = ((uint64_t)1 << plan->cluster_bits) - 1;
 	uint64_t end = plan->end << plan->cluster_bits;
-	uint64_t at = fs->super->s_first_data_block;
+	uint64_t to = plan->fs->super->s_first_data_block;
 
-	while (at < end) {
-		blk64_t from, to;
-		if (ext2fs_find_first_zero_block_bitmap2(fs->block_map, at, end - 1, &from))
-			break;
-		if (ext2fs_find_first_set_block_bitmap2(fs->block_map, from, end - 1, &to))
-			to = end;
-		int result = add_usable(plan, from >> plan->cluster_bits,
-		                        (to + mask) >> plan->cluster_bits);
+	for (;;) {
+		struct br_extent run;
+		int result = br_space_next(plan->fs, 0, to, end, &run, err);
+		if (result || !run.length)
+			return result;
+		to = run.start + run.length;
+		result = add_usable(plan, run.start >> plan->cluster_bits,
+		                    (to + mask) >> plan->cluster_bits);
 		if (result)
 			return result;
-		at = to;
 	}
+}
+
+static int find_free_space(struct br_plan *plan, struct br_err *err)
+{
+	int result = find_free_runs(plan, err);
+
+	if (result)
+		return result;
 	return br_free_runs_init(&plan->space, plan->free_at_start.items,
 	                         plan->free_at_start.count);
 }
@@ -354,7 +353,7 @@ int br_plan_scan(struct br_plan *plan, const struct br_consolidate_request *requ
 	int result = round_forbidden(plan, request);
 
 	if (!result)
-		result = find_free_runs(plan);
+		result = find_free_space(plan, err);
 	if (!result)
 		result = copy_pinned(&scan);
 	if (!result && ext2fs_allocate_inode_bitmap(plan->fs, "directories", &plan->directories))

@@ -58,3 +58,17 @@ void br_extents_free(struct br_extents *list)
 	free(list->items);
 	*list = (struct br_extents){0};
 }
+
+size_t br_extents_find(const struct br_extents *list, uint64_t at)
+{
+	size_t low = 0, high = list->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (list->items[middle].start + list->items[middle].length <= at)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
