@@ -94,10 +94,6 @@ bool br_plan_must_leave(const struct br_plan *plan, uint64_t blk);
 int br_plan_look_at(struct br_plan *plan, ext2_ino_t ino, struct br_inode *inode,
                     struct br_err *err);
 
-/* What the inode's runs become under its moves (those of one br_file). */
-int br_plan_new_runs(const struct br_plan *plan, const struct br_file *file,
-                     const struct br_run_list *old, struct br_run_list *out, struct br_err *err);
-
 /* The rank of each file of the plan in a walk of the directory tree. */
 int br_plan_rank_files(struct br_plan *plan, struct br_err *err);
 

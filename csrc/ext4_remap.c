@@ -7,6 +7,7 @@
 #include "array.h"
 #include "error.h"
 #include "ext4_journal.h"
+#include "ext4_moves.h"
 #include "ext4_tree_write.h"
 
 struct remap {
@@ -176,8 +177,8 @@ static int recount_blocks(struct remap *remap, struct ext2_inode *inode)
 static int remap_extents(struct remap *remap, const struct br_file *file, struct br_inode *found)
 {
 	struct ext2_inode *inode = EXT2_INODE(&found->core);
-	int result = br_plan_new_runs(remap->plan, file, &remap->plan->view.runs, &remap->runs,
-	                              remap->err);
+	int result = br_moves_apply(remap->plan, file, &remap->plan->view.runs, &remap->runs,
+	                            remap->err);
 
 	if (!result)
 		result = copy_content(remap, found);
