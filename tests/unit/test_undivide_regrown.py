@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from disks import sparse_file
 
 from blockrep.disk.device import Device
 from blockrep.disk.superblock import parse_superblock
@@ -54,8 +55,7 @@ def test_undivide_leaves_the_grown_metadata_alone(tmp_path: Path, mkfs: tuple[st
 
 def _blank_disk(path: Path, size: int, mkfs: tuple[str, ...]) -> Path:
     """A disk of zeros with one partition from 1 MiB on, and a filesystem in it."""
-    with path.open("wb") as file:
-        file.truncate(size)
+    sparse_file(path, size)
     start, sectors = MIB // 512, size // 512 - 4096
     subprocess.run(
         ["sfdisk", "--quiet", str(path)],
