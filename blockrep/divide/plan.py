@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 from blockrep.disk.area import Area, fresh_area_writes
@@ -176,7 +177,7 @@ def _assemble(
         around = Surroundings(table=steps, others=moves, second_area=second)
         stages = build_stages(device, LogKind.DIVIDE, host_plan, around)
         place, site = choose_site(
-            stages, host_plan, request, divide_candidates(table, layout, host_plan)
+            stages, host_plan, request.journal, divide_candidates(table, layout, host_plan)
         )
         transaction = Transaction(LogKind.DIVIDE, host_plan, stages, new_identity(), site)
         plain = ()
@@ -226,12 +227,12 @@ def divide_candidates(
 def choose_site(
     stages: Sequence[ChangeStage],
     plan: HostPlan,
-    request: DivideRequest,
+    journal: Path | None,
     candidates: Sequence[tuple[str, Sequence[Extent]]],
 ) -> tuple[str, LogSite]:
     """The user's file, or the first place on the disk that has room."""
-    if request.journal:
-        return f"the file {request.journal}", LogSite(file=request.journal)
+    if journal:
+        return f"the file {journal}", LogSite(file=journal)
     copies = [Extent(c.dst, c.length) for c in plan.copies]
     avoid = [
         *written_extents(stages),
