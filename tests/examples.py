@@ -7,7 +7,7 @@ from blockrep.disk.table import TableKind
 
 MIB = 1 << 20
 
-# Written in tests/compat as well: it cannot change.
+# The samples of tests/compat were made of it: it cannot change.
 AREA = Area(
     instance_id=bytes(range(16)),
     generation=1,

@@ -83,8 +83,8 @@ def test_groups_and_backups(image: Path) -> None:
     listing = run("dumpe2fs", image)
     assert found.groups == len(re.findall(r"^Group \d+:", listing, re.M))
     backups = re.findall(r"^Group (\d+):.*\n(?:.*\n)??  Backup superblock at (\d+)", listing, re.M)
-    assert found.backup_groups == tuple(int(group) for group, _ in backups)
-    assert found.backup_blocks == tuple(int(block) for _, block in backups)
+    assert list(found.backup_groups) == [int(group) for group, _ in backups]
+    assert list(found.backup_blocks) == [int(block) for _, block in backups]
     low, high = re.search(
         r"Primary superblock at .*Group descriptors? at (\d+)(?:-(\d+))?", listing
     ).groups()  # type: ignore[union-attr]
