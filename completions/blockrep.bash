@@ -18,7 +18,7 @@ _blockrep() {
         divide) options="--help --json --first --peers --history --dry-run --yes --fsck --defrag --no-join --shadow-dir --journal" ;;
         show) options="--help --json" ;;
         recover) options="--help --json --back --journal" ;;
-        undivide) options="--help --json --dry-run --yes" ;;
+        undivide) options="--help --json --dry-run --yes --shadow-dir --journal" ;;
         *) return ;;
     esac
     if [[ $word == -* ]]; then

@@ -36,9 +36,11 @@ complete -c blockrep -n '__fish_seen_subcommand_from recover' -F
 complete -c blockrep -n '__fish_seen_subcommand_from recover' -l help -d 'show this help message and exit'
 complete -c blockrep -n '__fish_seen_subcommand_from recover' -l json -d 'write one JSON document to standard output'
 complete -c blockrep -n '__fish_seen_subcommand_from recover' -l back -d 'return to the disk as it was before the change'
-complete -c blockrep -n '__fish_seen_subcommand_from recover' -l journal -d 'the file that `divide --journal` wrote' -r -F
+complete -c blockrep -n '__fish_seen_subcommand_from recover' -l journal -d 'the file that `--journal` named before' -r -F
 complete -c blockrep -n '__fish_seen_subcommand_from undivide' -F
 complete -c blockrep -n '__fish_seen_subcommand_from undivide' -l help -d 'show this help message and exit'
 complete -c blockrep -n '__fish_seen_subcommand_from undivide' -l json -d 'write one JSON document to standard output'
 complete -c blockrep -n '__fish_seen_subcommand_from undivide' -l dry-run -d 'show the plan and change nothing'
 complete -c blockrep -n '__fish_seen_subcommand_from undivide' -l yes -d 'do not ask'
+complete -c blockrep -n '__fish_seen_subcommand_from undivide' -l shadow-dir -d 'keep the shadow of the metadata in DIR instead of in memory' -x -a '(__fish_complete_directories)'
+complete -c blockrep -n '__fish_seen_subcommand_from undivide' -l journal -d 'keep the log in FILE, on a persistent disk other than DISK' -r -F

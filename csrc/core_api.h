@@ -75,7 +75,7 @@ struct br_consolidate_stats {
  * would have to move; after any failure but -ENOSPC the shadow is to be thrown away. */
 int br_consolidate(struct br_fs *fs, const struct br_consolidate_request *request,
                    struct br_consolidate_stats *stats, struct br_err *err);
-/* ---- what is where in a filesystem (ext4_walk.c, ext4_space.c, ext4_map.c, ext4_names.c) ---- */
+/* ---- what is where in a filesystem (ext4_{group,metadata,space,size,map,names}.c) ---- */
 
 struct br_geometry {
 	uint64_t blocks;

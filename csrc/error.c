@@ -33,7 +33,8 @@ int br_fail_ext2(struct br_err *err, long code, const char *format, ...)
 	va_end(args);
 	if (err) {
 		size_t used = strlen(err->message);
-		/* Without its table the library's errors are but numbers; a second time does nothing. */
+		/* Without its table the library's errors are but numbers; a second time does
+		 * nothing. */
 		initialize_ext2_error_table();
 		snprintf(err->message + used, sizeof(err->message) - used, ": %s",
 		         error_message(code));

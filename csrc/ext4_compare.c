@@ -6,16 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array.h"
 #include "error.h"
 #include "ext4_claim.h"
 #include "ext4_normal.h"
+#include "ext4_view.h"
 
 struct side {
+	struct br_view view;
 	struct br_normal normal;
-	struct br_inode_reader reader;
-	struct br_tree tree;
-	struct br_run_list runs;
-	uint8_t *block;
 	uint8_t *inode; /* one raw inode */
 };
 
@@ -47,21 +46,15 @@ static int side_open(struct side *side, struct br_fs *handle, const struct br_in
                      struct br_err *err)
 {
 	*side = (struct side){.normal = {handle, map, err}};
-	side->block = malloc(handle->fs->blocksize);
 	side->inode = malloc(EXT2_INODE_SIZE(handle->fs->super));
-	if (!side->block || !side->inode)
-		return br_fail(err, ENOMEM, "out of memory");
-	int result = br_inode_reader_open(&side->reader, handle, err);
-	return result ? result : br_tree_open(&side->tree, handle, err);
+	int result = br_view_open(&side->view, handle, err);
+	return result || side->inode ? result : br_fail(err, ENOMEM, "out of memory");
 }
 
 static void side_close(struct side *side)
 {
-	br_run_list_free(&side->runs);
-	br_tree_close(&side->tree);
-	br_inode_reader_close(&side->reader);
+	br_view_close(&side->view);
 	free(side->inode);
-	free(side->block);
 }
 
 static int add_copy(struct compare *compare, const struct br_stretch *stretch)
@@ -70,16 +63,9 @@ static int add_copy(struct compare *compare, const struct br_stretch *stretch)
 
 	if (stretch->unwritten || stretch->before_blk == stretch->after_blk)
 		return 0;
-	if (list->count == list->capacity) {
-		size_t capacity = list->capacity ? list->capacity * 2 : 1024;
-		struct br_copy *items = reallocarray(list->items, capacity, sizeof(*items));
-		if (!items)
-			return br_fail(compare->err, ENOMEM, "out of memory for the copies");
-		list->items = items;
-		list->capacity = capacity;
-	}
-	list->items[list->count++] =
-		(struct br_copy){stretch->before_blk, stretch->after_blk, stretch->length};
+	struct br_copy copy = {stretch->before_blk, stretch->after_blk, stretch->length};
+	if (br_array_push(&list->items, &list->count, &list->capacity, &copy, sizeof(copy)))
+		return br_fail(compare->err, ENOMEM, "out of memory for the copies");
 	return 0;
 }
 
@@ -88,12 +74,12 @@ static int normalise_block(struct side *side, const struct br_inode *inode, uint
 {
 	switch (inode->kind) {
 	case BR_KIND_DIRECTORY:
-		return br_normal_dir_block(&side->normal, inode->ino, side->block);
+		return br_normal_dir_block(&side->normal, inode->ino, side->view.block);
 	case BR_KIND_ORPHAN:
-		br_normal_orphan_block(&side->normal, side->block);
+		br_normal_orphan_block(&side->normal, side->view.block);
 		return 0;
 	case BR_KIND_QUOTA:
-		br_normal_quota_block(&side->normal, lblk, side->block);
+		br_normal_quota_block(&side->normal, lblk, side->view.block);
 		return 0;
 	default:
 		return 0;
@@ -102,18 +88,15 @@ static int normalise_block(struct side *side, const struct br_inode *inode, uint
 
 static int load_blocks(struct compare *compare, uint64_t before_blk, uint64_t after_blk)
 {
-	int result = br_read_blk(compare->before.normal.handle, before_blk, compare->before.block,
-	                         compare->err);
+	int result = br_view_block(&compare->before.view, before_blk, compare->err);
 
-	return result ? result
-	              : br_read_blk(compare->after.normal.handle, after_blk, compare->after.block,
-	                            compare->err);
+	return result ? result : br_view_block(&compare->after.view, after_blk, compare->err);
 }
 
 static int blocks_agree(struct compare *compare)
 {
-	return !memcmp(compare->before.block, compare->after.block,
-	               compare->before.normal.handle->fs->blocksize);
+	return !memcmp(compare->before.view.block, compare->after.view.block,
+	               compare->before.view.handle->fs->blocksize);
 }
 
 /* `count` blocks of content that lives in the shadow. */
@@ -137,40 +120,32 @@ static int compare_blocks(struct compare *compare, const struct br_inode *old,
 static int compare_stretch(struct compare *compare, const struct br_inode *old,
                            struct br_stretch *stretch)
 {
-	switch (old->kind) {
-	case BR_KIND_DIRECTORY:
-	case BR_KIND_SYMLINK:
-	case BR_KIND_QUOTA:
-	case BR_KIND_ORPHAN:
-		return compare_blocks(compare, old, stretch, stretch->length);
-	case BR_KIND_JOURNAL:
-		if (stretch->lblk == 0) {
-			int result = compare_blocks(compare, old, stretch, 1);
-			if (result)
-				return result;
-			stretch->before_blk++;
-			stretch->after_blk++;
-			stretch->length--;
-		}
-		return stretch->length ? add_copy(compare, stretch) : 0;
-	default:
-		return add_copy(compare, stretch);
-	}
+	uint64_t metadata = br_kind_metadata_blks(old->kind);
+	uint64_t count = metadata > stretch->lblk ? metadata - stretch->lblk : 0;
+
+	if (count > stretch->length)
+		count = stretch->length;
+	int result = compare_blocks(compare, old, stretch, count);
+	if (result || count == stretch->length)
+		return result;
+	stretch->before_blk += count;
+	stretch->after_blk += count;
+	stretch->length -= count;
+	return add_copy(compare, stretch);
 }
 
 static int compare_content(struct compare *compare, const struct br_inode *old,
                            const struct br_inode *new)
 {
 	struct br_stretch stretch;
-	int result =
-		br_tree_collect(&compare->before.tree, old, &compare->before.runs, compare->err);
+	int result = br_view_runs(&compare->before.view, old, compare->err);
 
 	if (!result)
-		result = br_tree_collect(&compare->after.tree, new, &compare->after.runs,
-		                         compare->err);
+		result = br_view_runs(&compare->after.view, new, compare->err);
 	if (result)
 		return result;
-	struct br_run_pair pair = {.before = &compare->before.runs, .after = &compare->after.runs};
+	struct br_run_pair pair = {.before = &compare->before.view.runs,
+	                           .after = &compare->after.view.runs};
 	while ((result = br_run_pair_next(&pair, &stretch)) > 0) {
 		result = compare_stretch(compare, old, &stretch);
 		if (result)
@@ -181,27 +156,22 @@ static int compare_content(struct compare *compare, const struct br_inode *old,
 
 static int note_acl(struct compare *compare, const struct br_inode *old, const struct br_inode *new)
 {
-	uint64_t before = br_inode_acl_blk(compare->before.normal.handle, old);
-	uint64_t after = br_inode_acl_blk(compare->after.normal.handle, new);
+	uint64_t before = br_inode_acl_blk(compare->before.view.handle, old);
+	uint64_t after = br_inode_acl_blk(compare->after.view.handle, new);
 
 	if (!before && !after)
 		return 0;
 	if (!before || !after)
 		return differ(compare, old->ino, "its xattr block came or went");
-	int result = br_check_blk(compare->before.normal.handle, before, old->ino, compare->err);
+	int result = br_check_blk(compare->before.view.handle, before, old->ino, compare->err);
 	if (!result)
-		result = br_check_blk(compare->after.normal.handle, after, new->ino, compare->err);
+		result = br_check_blk(compare->after.view.handle, after, new->ino, compare->err);
 	if (result)
 		return result;
-	if (compare->acl_count == compare->acl_capacity) {
-		size_t capacity = compare->acl_capacity ? compare->acl_capacity * 2 : 256;
-		struct acl_pair *items = reallocarray(compare->acls, capacity, sizeof(*items));
-		if (!items)
-			return br_fail(compare->err, ENOMEM, "out of memory for xattr blocks");
-		compare->acls = items;
-		compare->acl_capacity = capacity;
-	}
-	compare->acls[compare->acl_count++] = (struct acl_pair){before, after, old->ino};
+	struct acl_pair pair = {before, after, old->ino};
+	if (br_array_push(&compare->acls, &compare->acl_count, &compare->acl_capacity, &pair,
+	                  sizeof(pair)))
+		return br_fail(compare->err, ENOMEM, "out of memory for xattr blocks");
 	return 0;
 }
 
@@ -224,11 +194,11 @@ static int compare_inode(struct compare *compare, const struct br_inode *old)
 {
 	struct br_inode new;
 	ext2_ino_t ino = br_inode_map_new(compare->map, old->ino);
-	int result = br_inode_read(&compare->after.reader, ino, &new, compare->err);
+	int result = br_inode_read(&compare->after.view.inodes, ino, &new, compare->err);
 
 	if (result)
 		return result;
-	if (!br_inode_in_use(compare->after.normal.handle, &new))
+	if (!br_inode_in_use(compare->after.view.handle, &new))
 		return differ(compare, old->ino, "it was lost");
 	if (old->kind == BR_KIND_BAD_BLOCKS)
 		return differ(compare, old->ino, "bad blocks cannot be proven");
@@ -242,8 +212,8 @@ static int compare_inode(struct compare *compare, const struct br_inode *old)
 	if (result)
 		return result;
 	/* The walk above counted these blocks already. */
-	compare->after.tree.budget = ext2fs_blocks_count(compare->after.normal.handle->fs->super);
-	return br_claims_inode(&compare->claims, &compare->after.tree, &new, compare->err);
+	br_tree_reset(&compare->after.view.tree);
+	return br_claims_inode(&compare->claims, &compare->after.view.tree, &new, compare->err);
 }
 
 static int by_before(const void *a, const void *b)
@@ -274,10 +244,10 @@ static int compare_acls(struct compare *compare)
 		result = load_blocks(compare, pair->before_blk, pair->after_blk);
 		if (!result)
 			result = br_normal_xattr_block(&compare->before.normal,
-			                               compare->before.block);
+			                               compare->before.view.block);
 		if (!result)
-			result =
-				br_normal_xattr_block(&compare->after.normal, compare->after.block);
+			result = br_normal_xattr_block(&compare->after.normal,
+			                               compare->after.view.block);
 		if (!result && !blocks_agree(compare))
 			result = differ(compare, pair->ino, "its xattr block changed");
 		if (!result)
@@ -332,7 +302,7 @@ static int compare_all(struct compare *compare)
 	int result = compare_super(compare);
 
 	while (!result) {
-		result = br_inode_next(&compare->before.reader, &old, compare->err);
+		result = br_inode_next(&compare->before.view.inodes, &old, compare->err);
 		if (result <= 0)
 			break;
 		seen++;
@@ -346,7 +316,7 @@ static int compare_all(struct compare *compare)
 		return result;
 	/* The map is one to one, so equal numbers mean that nothing was added. */
 	old = (struct br_inode){0};
-	while ((result = br_inode_next(&compare->after.reader, &old, compare->err)) > 0)
+	while ((result = br_inode_next(&compare->after.view.inodes, &old, compare->err)) > 0)
 		if (seen-- == 0)
 			return br_fail(compare->err, EUCLEAN, "there are more inodes than before");
 	if (!result && seen)

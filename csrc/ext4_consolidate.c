@@ -37,7 +37,9 @@ int br_consolidate(struct br_fs *handle, const struct br_consolidate_request *re
 	};
 	if (err)
 		err->message[0] = '\0';
-	result = br_plan_build(&plan, request, err);
+	result = br_view_open(&plan.view, handle, err);
+	if (!result)
+		result = br_plan_build(&plan, request, err);
 	if (!result)
 		result = br_plan_apply(&plan, err);
 	br_plan_free(&plan);

@@ -104,20 +104,21 @@ static int walk_inline(const struct br_inode *dir, br_dirent_fn fn, void *contex
 	return result ? result : walk_part(&parts[1], fn, context, err);
 }
 
-int br_dir_walk(struct br_tree *tree, const struct br_inode *dir, struct br_run_list *runs,
-                uint8_t *buffer, br_dirent_fn fn, void *context, struct br_err *err)
+int br_dir_walk(struct br_view *view, const struct br_inode *dir, br_dirent_fn fn, void *context,
+                struct br_err *err)
 {
-	unsigned int size = tree->handle->fs->blocksize;
-
 	if (!dir->mapped)
 		return walk_inline(dir, fn, context, err);
-	int result = br_tree_collect(tree, dir, runs, err);
-	for (size_t i = 0; i < runs->count && !result; i++) {
-		const struct br_run *run = &runs->items[i];
+	int result = br_view_runs(view, dir, err);
+	for (size_t i = 0; i < view->runs.count && !result; i++) {
+		const struct br_run *run = &view->runs.items[i];
 		for (uint64_t blk = 0; blk < run->length && !result; blk++) {
 			struct br_dir_part part = {
-				.bytes = buffer, .length = size, .dir = dir->ino};
-			result = br_read_blk(tree->handle, run->pblk + blk, buffer, err);
+				.bytes = view->block,
+				.length = view->handle->fs->blocksize,
+				.dir = dir->ino,
+			};
+			result = br_view_block(view, run->pblk + blk, err);
 			if (!result)
 				result = walk_part(&part, fn, context, err);
 		}

@@ -2,7 +2,7 @@
 #ifndef BR_EXT4_DIRENT_H
 #define BR_EXT4_DIRENT_H
 
-#include "ext4_tree.h"
+#include "ext4_view.h"
 
 struct br_dirent {
 	uint32_t ino;
@@ -30,9 +30,9 @@ void br_dir_inline_parts(const struct br_inode *inode, struct br_dir_part parts[
 
 typedef int (*br_dirent_fn)(void *context, const struct br_dirent *entry);
 
-/* Call fn for each used entry but "." and "..". `runs` and `buffer` (a block) are working memory.
- */
-int br_dir_walk(struct br_tree *tree, const struct br_inode *dir, struct br_run_list *runs,
-                uint8_t *buffer, br_dirent_fn fn, void *context, struct br_err *err);
+/* Call fn for each used entry but "." and "..". What fn returns other than 0 ends the walk and is
+ * returned. */
+int br_dir_walk(struct br_view *view, const struct br_inode *dir, br_dirent_fn fn, void *context,
+                struct br_err *err);
 
 #endif

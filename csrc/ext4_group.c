@@ -86,3 +86,37 @@ int br_group_metadata(struct br_fs *handle, int reserved, struct br_extents *lis
 	}
 	return 0;
 }
+
+void br_fs_geometry(struct br_fs *handle, struct br_geometry *out)
+{
+	ext2_filsys fs = handle->fs;
+
+	*out = (struct br_geometry){
+		.blocks = ext2fs_blocks_count(fs->super),
+		.block_bytes = fs->blocksize,
+		.cluster_blocks = (uint32_t)EXT2FS_CLUSTER_RATIO(fs),
+		.first_data_blk = fs->super->s_first_data_block,
+		.blocks_per_group = fs->super->s_blocks_per_group,
+		.inodes_per_group = fs->super->s_inodes_per_group,
+		.inodes = fs->super->s_inodes_count,
+		.groups = fs->group_desc_count,
+	};
+}
+
+int br_fs_group(struct br_fs *handle, uint32_t group, struct br_group *out, struct br_err *err)
+{
+	ext2_filsys fs = handle->fs;
+
+	if (group >= fs->group_desc_count)
+		return br_fail(err, EINVAL, "there is no group %u", group);
+	*out = (struct br_group){
+		.block_bitmap_blk = ext2fs_block_bitmap_loc(fs, group),
+		.inode_bitmap_blk = ext2fs_inode_bitmap_loc(fs, group),
+		.table_blk = ext2fs_inode_table_loc(fs, group),
+		.table_blocks = fs->inode_blocks_per_group,
+		.used_table_blocks = (uint32_t)br_group_used_table_blks(fs, group),
+		.block_bitmap_used = (uint32_t)br_group_has_block_bitmap(fs, group),
+		.inode_bitmap_used = (uint32_t)br_group_has_inode_bitmap(fs, group),
+	};
+	return 0;
+}

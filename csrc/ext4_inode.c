@@ -97,6 +97,21 @@ static enum br_kind kind_of(struct ext2_super_block *super, ext2_ino_t ino,
 	return core->i_flags & EXT4_EA_INODE_FL ? BR_KIND_EA : BR_KIND_FILE;
 }
 
+uint64_t br_kind_metadata_blks(enum br_kind kind)
+{
+	switch (kind) {
+	case BR_KIND_DIRECTORY:
+	case BR_KIND_SYMLINK:
+	case BR_KIND_QUOTA:
+	case BR_KIND_ORPHAN:
+		return UINT64_MAX;
+	case BR_KIND_JOURNAL:
+		return 1; /* its superblock; the rest is dead once it is replayed */
+	default:
+		return 0;
+	}
+}
+
 static int is_mapped(ext2_filsys fs, enum br_kind kind, struct ext2_inode_large *core)
 {
 	if (core->i_flags & EXT4_INLINE_DATA_FL)
@@ -129,8 +144,10 @@ static int load(struct br_inode_reader *reader, dgrp_t group, uint64_t table_blk
 
 	if (blk >= reader->first_blk && blk - reader->first_blk < reader->blocks)
 		return 0;
-	if (left > reader->capacity)
-		left = reader->capacity;
+	/* Ahead only where the reading goes on in order. */
+	uint64_t most = blk == reader->first_blk + reader->blocks ? reader->capacity : 1;
+	if (left > most)
+		left = most;
 	if (table < fs->super->s_first_data_block || blk + left > ext2fs_blocks_count(fs->super))
 		return br_fail(err, EUCLEAN,
 		               "the inode table of group %u lies outside the filesystem", group);

@@ -46,6 +46,10 @@ int br_inode_read(struct br_inode_reader *reader, ext2_ino_t ino, struct br_inod
 /* The next inode in use after out->ino (0 to begin): 1, 0 at the end, or a negative errno. */
 int br_inode_next(struct br_inode_reader *reader, struct br_inode *out, struct br_err *err);
 
+/* How many of the inode's first blocks are metadata, whose content a shadow holds: none, one or
+ * UINT64_MAX for all. */
+uint64_t br_kind_metadata_blks(enum br_kind kind);
+
 int br_inode_in_use(struct br_fs *handle, const struct br_inode *inode);
 uint64_t br_inode_size(const struct br_inode *inode);
 uint64_t br_inode_acl_blk(struct br_fs *handle, const struct br_inode *inode);

@@ -3,9 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array.h"
 #include "error.h"
 #include "ext4_group.h"
-#include "ext4_tree.h"
+#include "ext4_view.h"
 #include "extent.h"
 
 enum { MOST_CELLS = 1 << 20 };
@@ -24,54 +25,33 @@ struct build {
 	struct br_map *map;
 	const struct br_extents *fixed; /* the groups' own metadata: files cannot lie there */
 	struct br_map_inode *entry;
-	uint64_t expected_blk; /* where the last run ended */
-	uint64_t expected_lblk;
+	uint64_t end_lblk; /* of the last run */
 };
 
 static int is_fixed(const struct br_extents *fixed, uint64_t start, uint64_t end)
 {
-	size_t low = 0, high = fixed->count;
+	size_t index = br_extents_find(fixed, start);
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		if (fixed->items[middle].start + fixed->items[middle].length <= start)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < fixed->count && fixed->items[low].start <= start &&
-	       fixed->items[low].start + fixed->items[low].length >= end;
+	return index < fixed->count && fixed->items[index].start <= start &&
+	       fixed->items[index].start + fixed->items[index].length >= end;
 }
 
 /* Whether a run can follow what came before without being a fragment of its own. */
 static int continues(const struct build *build, const struct br_run *run)
 {
 	uint64_t pblk = run->pblk;
-	uint64_t expected = build->expected_blk;
+	uint64_t expected = run->after_blk;
 	uint64_t ratio = (uint64_t)EXT2FS_CLUSTER_RATIO(build->map->handle->fs);
 
 	if (pblk < expected)
 		return 0;
-	if (pblk == expected || is_fixed(build->fixed, expected, pblk))
+	if (br_run_goes_on(run) || is_fixed(build->fixed, expected, pblk))
 		return 1;
 	/* Room left for what a hole may become. */
-	if (pblk - expected == run->lblk - build->expected_lblk)
+	if (pblk - expected == run->lblk - build->end_lblk)
 		return 1;
 	/* A hole may begin or end within a cluster. */
 	return ratio > 1 && pblk / ratio <= (expected - 1) / ratio + 1;
-}
-
-static int grow(void **items, size_t *capacity, size_t count, size_t size)
-{
-	if (count < *capacity)
-		return 0;
-	size_t wanted = *capacity ? *capacity * 2 : 1024;
-	void *larger = reallocarray(*items, wanted, size);
-	if (!larger)
-		return -ENOMEM;
-	*items = larger;
-	*capacity = wanted;
-	return 0;
 }
 
 static int add_run(void *context, const struct br_run *run)
@@ -80,28 +60,21 @@ static int add_run(void *context, const struct br_run *run)
 	struct br_map *map = build->map;
 	struct br_map_inode *entry = build->entry;
 
-	if (run->node) {
-		/* Indirect blocks lie between the data that they map. */
-		if (!(entry->flags & EXT4_EXTENTS_FL) && run->pblk == build->expected_blk)
-			build->expected_blk++;
+	if (run->node)
 		return 0;
-	}
 	if (entry->extent_count == 0 || !continues(build, run))
 		entry->runs++;
-	build->expected_blk = run->pblk + run->length;
-	build->expected_lblk = run->lblk + run->length;
-	if (grow((void **)&map->extents, &map->extent_capacity, map->extent_count,
-	         sizeof(*map->extents)))
-		return -ENOMEM;
-	map->extents[map->extent_count++] = (struct br_map_extent){
+	build->end_lblk = run->lblk + run->length;
+	entry->extent_count++;
+	entry->blocks += run->length;
+	struct br_map_extent extent = {
 		.lblk = run->lblk,
 		.pblk = run->pblk,
 		.length = (uint32_t)run->length,
 		.unwritten = (uint32_t)run->unwritten,
 	};
-	entry->extent_count++;
-	entry->blocks += run->length;
-	return 0;
+	return br_array_push(&map->extents, &map->extent_count, &map->extent_capacity, &extent,
+	                     sizeof(extent));
 }
 
 static int add_inode(struct build *build, struct br_tree *tree, const struct br_inode *inode,
@@ -109,12 +82,7 @@ static int add_inode(struct build *build, struct br_tree *tree, const struct br_
 {
 	struct br_map *map = build->map;
 
-	if (grow((void **)&map->inodes, &map->inode_capacity, map->inode_count,
-	         sizeof(*map->inodes)))
-		return br_fail(err, ENOMEM, "out of memory for the map of the files");
-	build->entry = &map->inodes[map->inode_count++];
-	build->expected_blk = 0;
-	*build->entry = (struct br_map_inode){
+	struct br_map_inode entry = {
 		.size_bytes = br_inode_size(inode),
 		.first_extent = map->extent_count,
 		.ino = inode->ino,
@@ -123,6 +91,11 @@ static int add_inode(struct build *build, struct br_tree *tree, const struct br_
 		.kind = (uint16_t)inode->kind,
 		.links = inode->core.i_links_count,
 	};
+
+	if (br_array_push(&map->inodes, &map->inode_count, &map->inode_capacity, &entry,
+	                  sizeof(entry)))
+		return br_fail(err, ENOMEM, "out of memory for the map of the files");
+	build->entry = &map->inodes[map->inode_count - 1];
 	int result = br_tree_walk(tree, inode, add_run, build, err);
 	return result == -ENOMEM ? br_fail(err, ENOMEM, "out of memory for the map of the files")
 	                         : result;
@@ -130,25 +103,21 @@ static int add_inode(struct build *build, struct br_tree *tree, const struct br_
 
 static int build_map(struct br_map *map, struct br_err *err)
 {
-	struct br_inode_reader reader = {0};
-	struct br_tree tree = {0};
+	struct br_view view;
 	struct br_inode inode = {0};
 	struct br_extents fixed = {0};
 	struct build build = {.map = map, .fixed = &fixed};
-	int result = br_group_metadata(map->handle, 1, &fixed, err);
+	int result = br_view_open(&view, map->handle, err);
 
 	if (!result)
-		result = br_inode_reader_open(&reader, map->handle, err);
-	if (!result)
-		result = br_tree_open(&tree, map->handle, err);
+		result = br_group_metadata(map->handle, 1, &fixed, err);
 	while (!result) {
-		result = br_inode_next(&reader, &inode, err);
+		result = br_inode_next(&view.inodes, &inode, err);
 		if (result <= 0)
 			break;
-		result = add_inode(&build, &tree, &inode, err);
+		result = add_inode(&build, &view.tree, &inode, err);
 	}
-	br_tree_close(&tree);
-	br_inode_reader_close(&reader);
+	br_view_close(&view);
 	br_extents_free(&fixed);
 	return result;
 }

@@ -9,19 +9,10 @@
 #include "ext4_dirent.h"
 #include "ext4_xattr.h"
 
-/* One of the two filesystems, with the working memory to read it. */
-struct side {
-	struct br_fs *handle;
-	struct br_inode_reader reader;
-	struct br_tree tree;
-	struct br_run_list runs;
-	uint8_t *block;
-};
-
 struct match {
 	struct br_inode_map *map;
-	struct side before;
-	struct side after;
+	struct br_view before;
+	struct br_view after;
 	ext2_ino_t *queue; /* renumbered inodes whose directories are still to be walked */
 	size_t queued;
 	size_t taken;
@@ -34,59 +25,6 @@ ext2_ino_t br_inode_map_new(const struct br_inode_map *map, ext2_ino_t old)
 	if (old <= map->limit)
 		return old;
 	return old <= map->old_count ? map->new_of[old - map->limit - 1] : 0;
-}
-
-int br_run_pair_next(struct br_run_pair *pair, struct br_stretch *out)
-{
-	int before_left = pair->before_index < pair->before->count;
-	int after_left = pair->after_index < pair->after->count;
-
-	if (!before_left && !after_left)
-		return 0;
-	if (!before_left || !after_left)
-		return -EUCLEAN;
-	const struct br_run *before = &pair->before->items[pair->before_index];
-	const struct br_run *after = &pair->after->items[pair->after_index];
-	uint64_t before_rest = before->length - pair->before_done;
-	uint64_t after_rest = after->length - pair->after_done;
-	*out = (struct br_stretch){
-		.lblk = before->lblk + pair->before_done,
-		.before_blk = before->pblk + pair->before_done,
-		.after_blk = after->pblk + pair->after_done,
-		.length = before_rest < after_rest ? before_rest : after_rest,
-		.unwritten = before->unwritten,
-	};
-	if (out->lblk != after->lblk + pair->after_done || before->unwritten != after->unwritten)
-		return -EUCLEAN;
-	pair->before_done += out->length;
-	pair->after_done += out->length;
-	if (pair->before_done == before->length) {
-		pair->before_done = 0;
-		pair->before_index++;
-	}
-	if (pair->after_done == after->length) {
-		pair->after_done = 0;
-		pair->after_index++;
-	}
-	return 1;
-}
-
-static int side_open(struct side *side, struct br_fs *handle, struct br_err *err)
-{
-	*side = (struct side){.handle = handle};
-	side->block = malloc(handle->fs->blocksize);
-	if (!side->block)
-		return br_fail(err, ENOMEM, "out of memory");
-	int result = br_inode_reader_open(&side->reader, handle, err);
-	return result ? result : br_tree_open(&side->tree, handle, err);
-}
-
-static void side_close(struct side *side)
-{
-	br_run_list_free(&side->runs);
-	br_tree_close(&side->tree);
-	br_inode_reader_close(&side->reader);
-	free(side->block);
 }
 
 static int is_used(struct br_fs *handle, ext2_ino_t ino)
@@ -171,11 +109,10 @@ static int match_block(struct match *match, const struct br_inode *old, uint64_t
 	unsigned int size = match->before.handle->fs->blocksize;
 	struct br_dir_part before = {match->before.block, size, 0, old->ino};
 	struct br_dir_part after = {match->after.block, size, 0, old->ino};
-	int result = br_read_blk(match->before.handle, before_blk, match->before.block, match->err);
+	int result = br_view_block(&match->before, before_blk, match->err);
 
 	if (!result)
-		result =
-			br_read_blk(match->after.handle, after_blk, match->after.block, match->err);
+		result = br_view_block(&match->after, after_blk, match->err);
 	return result ? result : match_entries(match, &before, &after);
 }
 
@@ -183,7 +120,7 @@ static int match_directory(struct match *match, const struct br_inode *old, ext2
 {
 	struct br_inode new;
 	struct br_stretch stretch;
-	int result = br_inode_read(&match->after.reader, new_ino, &new, match->err);
+	int result = br_inode_read(&match->after.inodes, new_ino, &new, match->err);
 
 	if (result)
 		return result;
@@ -191,9 +128,9 @@ static int match_directory(struct match *match, const struct br_inode *old, ext2
 		return br_fail(match->err, EUCLEAN, "directory %u became something else", old->ino);
 	if (!old->mapped)
 		return match_inline(match, old, &new);
-	result = br_tree_collect(&match->before.tree, old, &match->before.runs, match->err);
+	result = br_view_runs(&match->before, old, match->err);
 	if (!result)
-		result = br_tree_collect(&match->after.tree, &new, &match->after.runs, match->err);
+		result = br_view_runs(&match->after, &new, match->err);
 	if (result)
 		return result;
 	struct br_run_pair pair = {.before = &match->before.runs, .after = &match->after.runs};
@@ -216,7 +153,7 @@ static int drain(struct match *match)
 
 	while (match->taken < match->queued && !result) {
 		ext2_ino_t ino = match->queue[match->taken++];
-		result = br_inode_read(&match->before.reader, ino, &old, match->err);
+		result = br_inode_read(&match->before.inodes, ino, &old, match->err);
 		if (!result && old.kind == BR_KIND_DIRECTORY)
 			result = match_directory(match, &old, br_inode_map_new(match->map, ino));
 	}
@@ -233,7 +170,7 @@ static int match_directories(struct match *match)
 	struct br_inode old = {0};
 
 	while (!is_done(match)) {
-		int result = br_inode_next(&match->before.reader, &old, match->err);
+		int result = br_inode_next(&match->before.inodes, &old, match->err);
 		if (result <= 0)
 			return result;
 		if (old.ino > match->map->limit)
@@ -275,7 +212,7 @@ static int match_xattrs(struct match *match, const struct br_inode *old)
 
 	if (!new_ino)
 		return 0; /* found later, or missing then */
-	int result = br_inode_read(&match->after.reader, new_ino, &new, match->err);
+	int result = br_inode_read(&match->after.inodes, new_ino, &new, match->err);
 	if (result)
 		return result;
 	result = match_values(match, old->ino, br_xattrs_in_inode(old->raw, old->size),
@@ -284,9 +221,9 @@ static int match_xattrs(struct match *match, const struct br_inode *old)
 	uint64_t after = br_inode_acl_blk(match->after.handle, &new);
 	if (result || !before || !after)
 		return result;
-	result = br_read_blk(match->before.handle, before, match->before.block, match->err);
+	result = br_view_block(&match->before, before, match->err);
 	if (!result)
-		result = br_read_blk(match->after.handle, after, match->after.block, match->err);
+		result = br_view_block(&match->after, after, match->err);
 	if (result)
 		return result;
 	return match_values(match, old->ino, br_xattrs_in_block(match->before.block, size),
@@ -300,7 +237,7 @@ static int match_ea_inodes(struct match *match)
 	if (!ext2fs_has_feature_ea_inode(match->before.handle->fs->super))
 		return 0;
 	while (!is_done(match)) {
-		int result = br_inode_next(&match->before.reader, &old, match->err);
+		int result = br_inode_next(&match->before.inodes, &old, match->err);
 		if (result <= 0)
 			return result;
 		result = match_xattrs(match, &old);
@@ -311,21 +248,21 @@ static int match_ea_inodes(struct match *match)
 }
 
 /* The start and the end of a file's first block tell a quota file from the orphan file. */
-static int read_marks(struct side *side, const struct br_inode *inode, uint8_t marks[16],
+static int read_marks(struct br_view *view, const struct br_inode *inode, uint8_t marks[16],
                       struct br_err *err)
 {
-	size_t size = side->handle->fs->blocksize;
+	size_t size = view->handle->fs->blocksize;
 
 	memset(marks, 0, 16);
-	side->tree.budget = ext2fs_blocks_count(side->handle->fs->super); /* seen before, maybe */
-	int result = br_tree_collect(&side->tree, inode, &side->runs, err);
-	if (result || !side->runs.count)
+	br_tree_reset(&view->tree); /* seen before, maybe */
+	int result = br_view_runs(view, inode, err);
+	if (result || !view->runs.count)
 		return result;
-	result = br_read_blk(side->handle, side->runs.items[0].pblk, side->block, err);
+	result = br_view_block(view, view->runs.items[0].pblk, err);
 	if (result)
 		return result;
-	memcpy(marks, side->block, 12);
-	memcpy(marks + 12, side->block + size - 8, 4); /* the orphan file's magic number */
+	memcpy(marks, view->block, 12);
+	memcpy(marks + 12, view->block + size - 8, 4); /* the orphan file's magic number */
 	return 0;
 }
 
@@ -337,11 +274,11 @@ static int match_special(struct match *match, ext2_ino_t ino)
 
 	if (ino <= match->map->limit || br_inode_map_new(match->map, ino))
 		return 0;
-	int result = br_inode_read(&match->before.reader, ino, &old, match->err);
+	int result = br_inode_read(&match->before.inodes, ino, &old, match->err);
 	if (!result)
 		result = read_marks(&match->before, &old, before, match->err);
 	while (!result) {
-		result = br_inode_next(&match->after.reader, &new, match->err);
+		result = br_inode_next(&match->after.inodes, &new, match->err);
 		if (result <= 0)
 			break;
 		result = 0;
@@ -468,15 +405,15 @@ int br_match(struct br_fs *before, struct br_fs *after, struct br_inode_map **ou
 	map->limit = after->fs->super->s_inodes_count;
 	if (map->limit > map->old_count)
 		map->limit = map->old_count;
-	result = side_open(&match.before, before, err);
+	result = br_view_open(&match.before, before, err);
 	if (!result)
-		result = side_open(&match.after, after, err);
+		result = br_view_open(&match.after, after, err);
 	if (!result && before->fs->blocksize != after->fs->blocksize)
 		result = br_fail(err, EUCLEAN, "the block size changed");
 	if (!result)
 		result = match_all(&match);
-	side_close(&match.after);
-	side_close(&match.before);
+	br_view_close(&match.after);
+	br_view_close(&match.before);
 	free(match.queue);
 	if (result) {
 		br_inode_map_free(map);

@@ -2,7 +2,7 @@
 #ifndef BR_EXT4_MATCH_H
 #define BR_EXT4_MATCH_H
 
-#include "ext4_tree.h"
+#include "ext4_inode.h"
 
 /* Inodes up to `limit` keep their numbers; tables say where the others went. The tables are as long
  * as the ranges they cover, but only touched pages of them cost memory. */
@@ -16,24 +16,5 @@ struct br_inode_map {
 
 /* The new number, or 0 for what is not in use or out of range. */
 ext2_ino_t br_inode_map_new(const struct br_inode_map *map, ext2_ino_t old);
-
-/* Two sets of data runs in step: the next stretch that is one run in both. */
-struct br_run_pair {
-	const struct br_run_list *before;
-	const struct br_run_list *after;
-	size_t before_index, after_index;
-	uint64_t before_done, after_done;
-};
-
-struct br_stretch {
-	uint64_t lblk;
-	uint64_t before_blk;
-	uint64_t after_blk;
-	uint64_t length;
-	int unwritten;
-};
-
-/* 1, 0 at the end of both, -EUCLEAN where holes or unwritten marks differ. */
-int br_run_pair_next(struct br_run_pair *pair, struct br_stretch *out);
 
 #endif

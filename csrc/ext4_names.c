@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array.h"
 #include "error.h"
 #include "ext4_dirent.h"
 
@@ -20,57 +21,38 @@ static int add_name(void *context, const struct br_dirent *entry)
 {
 	struct br_names *names = context;
 
-	if (names->count == names->capacity) {
-		size_t capacity = names->capacity ? names->capacity * 2 : 1024;
-		struct br_name *items = reallocarray(names->items, capacity, sizeof(*items));
-		if (!items)
-			return -ENOMEM;
-		names->items = items;
-		names->capacity = capacity;
-	}
-	if (names->text_capacity - names->text_used < entry->name_length) {
-		size_t capacity = names->text_capacity ? names->text_capacity * 2 : 65536;
-		char *text = realloc(names->text, capacity);
-		if (!text)
-			return -ENOMEM;
-		names->text = text;
-		names->text_capacity = capacity;
-	}
-	memcpy(names->text + names->text_used, entry->name, entry->name_length);
-	names->items[names->count++] = (struct br_name){
+	struct br_name name = {
 		.text_at = names->text_used,
 		.parent_ino = names->dir,
 		.ino = entry->ino,
 		.length = entry->name_length,
 	};
+	int result = br_array_reserve(&names->text, names->text_used + entry->name_length,
+	                              &names->text_capacity, 1);
+
+	if (result)
+		return result;
+	memcpy(names->text + names->text_used, entry->name, entry->name_length);
 	names->text_used += entry->name_length;
-	return 0;
+	return br_array_push(&names->items, &names->count, &names->capacity, &name, sizeof(name));
 }
 
 static int read_directories(struct br_fs *handle, struct br_names *names, struct br_err *err)
 {
-	struct br_inode_reader reader = {0};
-	struct br_tree tree = {0};
+	struct br_view view;
 	struct br_inode inode = {0};
-	struct br_run_list runs = {0};
-	uint8_t *buffer = malloc(handle->fs->blocksize);
-	int result = buffer ? br_inode_reader_open(&reader, handle, err) : -ENOMEM;
+	int result = br_view_open(&view, handle, err);
 
-	if (!result)
-		result = br_tree_open(&tree, handle, err);
 	while (!result) {
-		result = br_inode_next(&reader, &inode, err);
+		result = br_inode_next(&view.inodes, &inode, err);
 		if (result <= 0)
 			break;
 		result = 0;
 		names->dir = inode.ino;
 		if (inode.kind == BR_KIND_DIRECTORY)
-			result = br_dir_walk(&tree, &inode, &runs, buffer, add_name, names, err);
+			result = br_dir_walk(&view, &inode, add_name, names, err);
 	}
-	br_run_list_free(&runs);
-	br_tree_close(&tree);
-	br_inode_reader_close(&reader);
-	free(buffer);
+	br_view_close(&view);
 	return result == -ENOMEM ? br_fail(err, ENOMEM, "out of memory for the names") : result;
 }
 

@@ -1,9 +1,8 @@
 /* Directory order: files of one directory side by side, directories from the root downwards. */
-#include <errno.h>
 #include <stdlib.h>
 
 #include "array.h"
-#include "error.h"
+#include "ext4_dirent.h"
 #include "ext4_relocate.h"
 
 struct walk {
@@ -11,7 +10,6 @@ struct walk {
 	ext2_ino_t *stack;
 	size_t depth, capacity;
 	uint32_t next_rank;
-	int result;
 };
 
 static struct br_file *find_file(const struct br_plan *plan, ext2_ino_t ino)
@@ -30,19 +28,11 @@ static struct br_file *find_file(const struct br_plan *plan, ext2_ino_t ino)
 	return NULL;
 }
 
-static int visit_entry(ext2_ino_t dir, int entry, struct ext2_dir_entry *dirent, int offset,
-                       int blocksize, char *buf, void *opaque)
+static int visit(struct walk *walk, ext2_ino_t ino)
 {
-	struct walk *walk = opaque;
 	struct br_plan *plan = walk->plan;
-	ext2_ino_t ino = dirent->inode;
 
-	(void)dir;
-	(void)entry;
-	(void)offset;
-	(void)blocksize;
-	(void)buf;
-	if (ino == 0 || ino > plan->fs->super->s_inodes_count)
+	if (ino > plan->fs->super->s_inodes_count)
 		return 0;
 	struct br_file *file = find_file(plan, ino);
 	if (file && file->rank == UINT32_MAX)
@@ -51,32 +41,27 @@ static int visit_entry(ext2_ino_t dir, int entry, struct ext2_dir_entry *dirent,
 		return 0;
 	/* Taken out of the set, so that a loop in a damaged tree ends. */
 	ext2fs_unmark_inode_bitmap2(plan->directories, ino);
-	walk->result = br_array_grow((void **)&walk->stack, walk->depth, &walk->capacity,
-	                             sizeof(*walk->stack));
-	if (walk->result)
-		return DIRENT_ABORT;
-	walk->stack[walk->depth++] = ino;
-	return 0;
+	return br_array_push(&walk->stack, &walk->depth, &walk->capacity, &ino, sizeof(ino));
+}
+
+static int visit_entry(void *context, const struct br_dirent *entry)
+{
+	return visit(context, entry->ino);
 }
 
 int br_plan_rank_files(struct br_plan *plan, struct br_err *err)
 {
 	struct walk walk = {.plan = plan};
-	ext2_ino_t dir = EXT2_ROOT_INO;
-	errcode_t code = 0;
-	char *buffer = malloc(plan->fs->blocksize);
+	struct br_inode dir;
+	int result = visit(&walk, EXT2_ROOT_INO);
 
-	if (!buffer)
-		return br_fail(err, ENOMEM, "out of memory");
-	for (;;) {
-		code = ext2fs_dir_iterate2(plan->fs, dir, 0, buffer, visit_entry, &walk);
-		if (code || walk.result || walk.depth == 0)
-			break;
-		dir = walk.stack[--walk.depth];
+	br_tree_reset(&plan->view.tree);
+	while (!result && walk.depth) {
+		ext2_ino_t ino = walk.stack[--walk.depth];
+		result = br_inode_read(&plan->view.inodes, ino, &dir, err);
+		if (!result)
+			result = br_dir_walk(&plan->view, &dir, visit_entry, &walk, err);
 	}
-	free(buffer);
 	free(walk.stack);
-	if (walk.result)
-		return br_fail(err, -walk.result, "out of memory");
-	return code ? br_fail_ext2(err, code, "cannot read directory %u", dir) : 0;
+	return result;
 }

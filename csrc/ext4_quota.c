@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "array.h"
 #include "bytes.h"
 #include "error.h"
+#include "ext4_view.h"
 
 enum {
 	UNIT_BYTES = 1024,
@@ -19,10 +21,8 @@ enum {
 };
 
 struct quota_file {
-	struct br_fs *handle;
-	struct br_run_list runs;
-	uint8_t *block;
-	uint64_t pblk; /* what is in block */
+	struct br_view view; /* its runs are those of the file */
+	uint64_t pblk;       /* what is in the view's block */
 	struct br_err *err;
 };
 
@@ -45,16 +45,8 @@ static int note_one(struct br_quota_changes *list, int type, uint32_t id, int64_
 			return 0;
 		}
 	}
-	if (list->count == list->capacity) {
-		size_t capacity = list->capacity ? list->capacity * 2 : 32;
-		void *items = reallocarray(list->items, capacity, sizeof(*list->items));
-		if (!items)
-			return -ENOMEM;
-		list->items = items;
-		list->capacity = capacity;
-	}
-	list->items[list->count++] = (struct br_quota_change){type, id, bytes};
-	return 0;
+	struct br_quota_change change = {type, id, bytes};
+	return br_array_push(&list->items, &list->count, &list->capacity, &change, sizeof(change));
 }
 
 static int is_accounted(struct br_fs *handle, const struct br_inode *inode)
@@ -92,19 +84,19 @@ int br_quota_note(struct br_quota_changes *list, struct br_fs *handle, const str
 	return result ? result : note_one(list, 2, project_of(inode), bytes);
 }
 
-/* Make `unit` of the file available: *out points into file->block. */
+/* Make `unit` of the file available: *out points into the view's block. */
 static int load_unit(struct quota_file *file, uint64_t unit, uint8_t **out)
 {
-	uint64_t size = file->handle->fs->blocksize;
+	uint64_t size = file->view.handle->fs->blocksize;
 	uint64_t lblk = unit * UNIT_BYTES / size;
 
-	*out = file->block + unit * UNIT_BYTES % size;
-	for (size_t i = 0; i < file->runs.count; i++) {
-		const struct br_run *run = &file->runs.items[i];
+	*out = file->view.block + unit * UNIT_BYTES % size;
+	for (size_t i = 0; i < file->view.runs.count; i++) {
+		const struct br_run *run = &file->view.runs.items[i];
 		if (lblk < run->lblk || lblk >= run->lblk + run->length)
 			continue;
 		file->pblk = run->pblk + (lblk - run->lblk);
-		return br_read_blk(file->handle, file->pblk, file->block, file->err);
+		return br_view_block(&file->view, file->pblk, file->err);
 	}
 	return br_fail(file->err, EUCLEAN, "a quota file ends before its tree");
 }
@@ -128,8 +120,8 @@ static int change_entry(struct quota_file *file, const struct br_quota_change *c
 			continue;
 		uint64_t usage = br_load64(entry + USAGE_AT);
 		br_store64(entry + USAGE_AT, usage + (uint64_t)change->bytes);
-		errcode_t code =
-			io_channel_write_blk64(file->handle->fs->io, file->pblk, 1, file->block);
+		errcode_t code = io_channel_write_blk64(file->view.handle->fs->io, file->pblk, 1,
+		                                        file->view.block);
 		return code ? br_fail_ext2(file->err, code, "cannot write a quota file") : 0;
 	}
 	return br_fail(file->err, EUCLEAN, "a quota file has no entry for id %u", change->id);
@@ -157,28 +149,18 @@ static int apply_one(struct quota_file *file, const struct br_quota_change *chan
 static int apply_type(struct br_quota_changes *list, struct br_fs *handle, int type, ext2_ino_t ino,
                       struct br_err *err)
 {
-	struct br_inode_reader reader = {0};
-	struct br_tree tree = {0};
 	struct br_inode inode;
-	struct quota_file file = {.handle = handle, .err = err};
-	int result = br_inode_reader_open(&reader, handle, err);
+	struct quota_file file = {.err = err};
+	int result = br_view_open(&file.view, handle, err);
 
-	file.block = malloc(handle->fs->blocksize);
-	if (!result && !file.block)
-		result = br_fail(err, ENOMEM, "out of memory");
 	if (!result)
-		result = br_tree_open(&tree, handle, err);
+		result = br_inode_read(&file.view.inodes, ino, &inode, err);
 	if (!result)
-		result = br_inode_read(&reader, ino, &inode, err);
-	if (!result)
-		result = br_tree_collect(&tree, &inode, &file.runs, err);
+		result = br_view_runs(&file.view, &inode, err);
 	for (size_t i = 0; i < list->count && !result; i++)
 		if (list->items[i].type == type && list->items[i].bytes)
 			result = apply_one(&file, &list->items[i]);
-	free(file.block);
-	br_run_list_free(&file.runs);
-	br_tree_close(&tree);
-	br_inode_reader_close(&reader);
+	br_view_close(&file.view);
 	return result;
 }
 

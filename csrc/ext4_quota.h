@@ -2,7 +2,7 @@
 #ifndef BR_EXT4_QUOTA_H
 #define BR_EXT4_QUOTA_H
 
-#include "ext4_tree.h"
+#include "ext4_inode.h"
 
 struct br_quota_change {
 	int type; /* 0 user, 1 group, 2 project */

@@ -19,7 +19,9 @@
 
 #include "array.h"
 #include "error.h"
+#include "ext4_moves.h"
 #include "ext4_scan.h"
+#include "ext4_tree_write.h"
 #include "extent.h"
 
 /* From this size on a file is placed before the small ones. */
@@ -29,15 +31,6 @@
 #define JOIN_SHARE 4
 /* ... and more than that while more than one regular file in so many is fragmented. */
 #define ONE_FRAGMENTED_IN 200
-
-/* Where the clusters of one file come from: one run, or run after run. */
-struct source {
-	uint64_t at;
-	uint64_t left;
-	uint64_t wanted; /* beyond `left` */
-};
-
-enum part { PART_MUST, PART_ALL, PART_REST, PART_NONE };
 
 struct attempt {
 	struct br_plan *plan;
@@ -52,101 +45,14 @@ static uint64_t large_clusters(const struct br_plan *plan)
 	return LARGE_BYTES / ((uint64_t)plan->fs->blocksize << plan->cluster_bits);
 }
 
-static int add_move(struct br_plan *plan, struct br_file *file, struct br_move move)
-{
-	if (file->move_count) {
-		struct br_move *last = &plan->moves[plan->move_count - 1];
-		bool adjacent = last->to + last->length == move.to;
-		if (adjacent && last->from + last->length == move.from &&
-		    (uint64_t)last->length + move.length <= UINT32_MAX) {
-			last->length += move.length;
-			return 0;
-		}
-		move.joined = move.joined || adjacent;
-	}
-	int result = br_array_grow((void **)&plan->moves, plan->move_count, &plan->move_capacity,
-	                           sizeof(*plan->moves));
-	if (result)
-		return result;
-	plan->moves[plan->move_count++] = move;
-	file->move_count++;
-	return 0;
-}
-
-static int refill(struct br_plan *plan, struct source *source)
-{
-	size_t run = br_free_runs_find(&plan->space, 0, source->wanted);
-
-	if (run == BR_NO_RUN)
-		run = br_free_runs_longest(&plan->space);
-	if (run == BR_NO_RUN)
-		return -ENOSPC;
-	uint64_t length = plan->space.runs[run].length;
-	source->left = length < source->wanted ? length : source->wanted;
-	source->wanted -= source->left;
-	source->at = br_free_runs_take(&plan->space, run, source->left);
-	return 0;
-}
-
-static int move_piece(struct br_plan *plan, struct br_file *file, struct br_piece piece,
-                      struct source *source)
-{
-	while (piece.length) {
-		int result = source->left ? 0 : refill(plan, source);
-		if (result)
-			return result;
-		uint32_t part = piece.length;
-		if (part > source->left)
-			part = (uint32_t)source->left;
-		result = add_move(plan, file,
-		                  (struct br_move){piece.start, source->at, part, false});
-		if (result)
-			return result;
-		piece.start += part;
-		piece.length -= part;
-		source->at += part;
-		source->left -= part;
-	}
-	return 0;
-}
-
-/* Make the file's moves: `part` of it goes to what `source` gives, the rest stays. */
-static int record(struct br_plan *plan, struct br_file *file, enum part part, uint32_t kept_pieces,
-                  struct source source)
-{
-	file->first_move = plan->move_count;
-	file->move_count = 0;
-	bool last_stayed = false;
-
-	for (uint32_t i = 0; i < file->piece_count; i++) {
-		struct br_piece piece = plan->pieces[file->first_piece + i];
-		bool goes = part == PART_ALL || (part == PART_MUST && piece.must) ||
-		            (part == PART_REST && i >= kept_pieces);
-		int result;
-		if (goes)
-			result = move_piece(plan, file, piece, &source);
-		else
-			result = add_move(plan, file,
-			                  (struct br_move){piece.start, piece.start, piece.length,
-			                                   piece.joined && last_stayed});
-		if (result)
-			return result;
-		last_stayed = !goes;
-	}
-	file->new_runs = file->piece_count ? 1 : 0;
-	for (uint32_t i = 1; i < file->move_count; i++)
-		file->new_runs += !plan->moves[file->first_move + i].joined;
-	return 0;
-}
-
-static int record_at(struct br_plan *plan, struct br_file *file, enum part part,
+static int record_at(struct br_plan *plan, struct br_file *file, enum br_part part,
                      uint32_t kept_pieces, size_t run, uint64_t length)
 {
-	struct source source = {br_free_runs_take(&plan->space, run, length), length, 0};
+	struct br_source source = {br_free_runs_take(&plan->space, run, length), length, 0};
 
 	if (length > file->must_clusters)
 		plan->spare -= length - file->must_clusters;
-	return record(plan, file, part, kept_pieces, source);
+	return br_moves_record(plan, file, part, kept_pieces, source);
 }
 
 /* 1. Behind the part that stays. */
@@ -191,7 +97,7 @@ static int extend_in_place(struct attempt *attempt)
 		size_t run = br_free_runs_starting_at(&plan->space, end);
 		if (run == BR_NO_RUN || plan->space.runs[run].length < rest)
 			continue;
-		int result = record_at(plan, file, PART_REST, kept, run, rest);
+		int result = record_at(plan, file, BR_PART_REST, kept, run, rest);
 		if (result)
 			return result;
 	}
@@ -214,9 +120,9 @@ static size_t find_run(struct attempt *attempt, bool small, uint64_t length)
 	return run;
 }
 
-static int place_part(struct attempt *attempt, struct br_file *file, bool small, enum part part)
+static int place_part(struct attempt *attempt, struct br_file *file, bool small, enum br_part part)
 {
-	uint64_t length = part == PART_ALL ? file->clusters : file->must_clusters;
+	uint64_t length = part == BR_PART_ALL ? file->clusters : file->must_clusters;
 
 	if (!may_spend(attempt->plan, file, length))
 		return 0;
@@ -238,9 +144,9 @@ static int place_movers(struct attempt *attempt)
 		if (!file->must_clusters || file->move_count)
 			continue;
 		if (file->chosen || file->clusters == file->must_clusters)
-			result = place_part(attempt, file, small, PART_ALL);
+			result = place_part(attempt, file, small, BR_PART_ALL);
 		if (!result && !file->move_count)
-			result = place_part(attempt, file, small, PART_MUST);
+			result = place_part(attempt, file, small, BR_PART_MUST);
 		if (result)
 			return result;
 	}
@@ -255,7 +161,7 @@ static int place_joiners(struct attempt *attempt)
 		struct br_file *file = &plan->files[attempt->order[i]];
 		if (file->must_clusters || file->move_count || !file->chosen)
 			continue;
-		int result = place_part(attempt, file, i >= attempt->small_from, PART_ALL);
+		int result = place_part(attempt, file, i >= attempt->small_from, BR_PART_ALL);
 		if (result)
 			return result;
 	}
@@ -270,8 +176,9 @@ static int split_rest(struct br_plan *plan)
 		struct br_file *file = &plan->files[i];
 		if (file->move_count || (!file->must_clusters && !file->must_nodes))
 			continue;
-		int result = record(plan, file, file->must_clusters ? PART_MUST : PART_NONE, 0,
-		                    (struct source){.wanted = file->must_clusters});
+		int result = br_moves_record(plan, file,
+		                             file->must_clusters ? BR_PART_MUST : BR_PART_NONE, 0,
+		                             (struct br_source){.wanted = file->must_clusters});
 		if (result)
 			return result;
 	}
@@ -280,12 +187,21 @@ static int split_rest(struct br_plan *plan)
 
 /* 5. Single blocks. */
 
+int br_plan_look_at(struct br_plan *plan, ext2_ino_t ino, struct br_inode *inode,
+                    struct br_err *err)
+{
+	int result = br_inode_read(&plan->view.inodes, ino, inode, err);
+
+	return result ? result
+	              : br_tree_collect(&plan->view.tree, inode, &plan->view.runs,
+	                                &plan->tree_blocks, err);
+}
+
 static int nodes_wanted(struct br_plan *plan, struct br_file *file, size_t *wanted,
                         struct br_err *err)
 {
-	struct br_mapping new_map = {0};
-	struct ext2_inode inode;
-	uint64_t budget_blk = ext2fs_blocks_count(plan->fs->super);
+	struct br_run_list runs = {0};
+	struct br_inode inode;
 	size_t kept = file->old_nodes - file->must_nodes;
 
 	*wanted = file->must_nodes;
@@ -294,17 +210,14 @@ static int nodes_wanted(struct br_plan *plan, struct br_file *file, size_t *want
 	*wanted = 0;
 	if (br_tree_nodes(plan->fs, (size_t)file->extents + file->move_count) <= kept)
 		return 0;
-	errcode_t code = ext2fs_read_inode(plan->fs, file->ino, &inode);
-	if (code)
-		return br_fail_ext2(err, code, "cannot read inode %u", file->ino);
-	int result = br_mapping_read(plan->fs, file->ino, &inode, &plan->map, &budget_blk, err);
+	int result = br_plan_look_at(plan, file->ino, &inode, err);
 	if (!result)
-		result = br_plan_new_map(plan, file, &plan->map, &new_map, err);
+		result = br_moves_apply(plan, file, &plan->view.runs, &runs, err);
 	if (!result) {
-		size_t nodes = br_tree_nodes(plan->fs, new_map.count);
+		size_t nodes = br_tree_nodes(plan->fs, runs.count);
 		*wanted = nodes > kept ? nodes - kept : 0;
 	}
-	br_mapping_free(&new_map);
+	br_run_list_free(&runs);
 	return result;
 }
 
@@ -313,16 +226,16 @@ static int take_node(struct br_plan *plan)
 	uint64_t cluster;
 	int result = br_free_runs_take_single(&plan->space, &cluster);
 
-	if (!result)
-		result = br_array_grow((void **)&plan->nodes, plan->node_count,
-		                       &plan->node_capacity, sizeof(*plan->nodes));
-	if (!result)
-		plan->nodes[plan->node_count++] = cluster << plan->cluster_bits;
-	return result;
+	if (result)
+		return result;
+	uint64_t blk = cluster << plan->cluster_bits;
+	return br_array_push(&plan->nodes, &plan->node_count, &plan->node_capacity, &blk,
+	                     sizeof(blk));
 }
 
 static int place_nodes(struct br_plan *plan, struct br_err *err)
 {
+	br_tree_reset(&plan->view.tree);
 	for (size_t i = 0; i < plan->file_count; i++) {
 		struct br_file *file = &plan->files[i];
 		size_t wanted;
@@ -352,41 +265,6 @@ static int place_attributes(struct br_plan *plan)
 		if (result)
 			return result;
 		move->to_blk = cluster << plan->cluster_bits;
-	}
-	return 0;
-}
-
-int br_plan_new_map(const struct br_plan *plan, const struct br_file *file,
-                    const struct br_mapping *old, struct br_mapping *new_map, struct br_err *err)
-{
-	const struct br_move *moves = plan->moves + file->first_move;
-	unsigned bits = plan->cluster_bits;
-	uint32_t at = 0;
-
-	new_map->count = 0;
-	for (size_t i = 0; i < old->count; i++) {
-		struct br_mapped item = old->items[i];
-		while (item.length) {
-			uint64_t cluster = item.pblk >> bits;
-			while (at < file->move_count &&
-			       (cluster < moves[at].from ||
-			        cluster - moves[at].from >= moves[at].length))
-				at++;
-			if (at == file->move_count)
-				return br_fail(err, EUCLEAN, "inode %u changed its mapping",
-				               file->ino);
-			uint64_t end_blk = (moves[at].from + moves[at].length) << bits;
-			struct br_mapped part = item;
-			if (part.length > end_blk - item.pblk)
-				part.length = (uint32_t)(end_blk - item.pblk);
-			part.pblk = item.pblk - (moves[at].from << bits) + (moves[at].to << bits);
-			int result = br_mapping_add(new_map, part);
-			if (result)
-				return br_fail(err, -result, "out of memory");
-			item.lblk += part.length;
-			item.pblk += part.length;
-			item.length -= part.length;
-		}
 	}
 	return 0;
 }
@@ -569,7 +447,8 @@ void br_plan_free(struct br_plan *plan)
 	br_extents_free(&plan->forbidden);
 	br_extents_free(&plan->free_at_start);
 	br_free_runs_free(&plan->space);
-	br_mapping_free(&plan->map);
+	br_view_close(&plan->view);
+	br_run_list_free(&plan->tree_blocks);
 	if (plan->directories)
 		ext2fs_free_inode_bitmap(plan->directories);
 	free(plan->files);

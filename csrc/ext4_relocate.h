@@ -5,7 +5,7 @@
 #include <stdbool.h>
 
 #include "ext4.h"
-#include "ext4_mapping.h"
+#include "ext4_view.h"
 #include "free_runs.h"
 
 /* A physical run of an inode, wholly to be evacuated or wholly allowed to stay. */
@@ -61,7 +61,8 @@ struct br_plan {
 	struct br_extents forbidden;
 	struct br_extents free_at_start;
 	struct br_free_runs space;
-	struct br_mapping map;
+	struct br_view view;
+	struct br_run_list tree_blocks; /* of the inode that the view looks at */
 	ext2fs_inode_bitmap directories;
 	struct br_file *files; /* by inode number */
 	size_t file_count, file_capacity;
@@ -89,9 +90,9 @@ void br_plan_free(struct br_plan *plan);
 /* Whether a block may not stay where it is. */
 bool br_plan_must_leave(const struct br_plan *plan, uint64_t blk);
 
-/* The list that the inode's extents become under its moves (those of one br_file). */
-int br_plan_new_map(const struct br_plan *plan, const struct br_file *file,
-                    const struct br_mapping *old, struct br_mapping *new_map, struct br_err *err);
+/* Read an inode of the plan: its runs into the view, its tree into tree_blocks. */
+int br_plan_look_at(struct br_plan *plan, ext2_ino_t ino, struct br_inode *inode,
+                    struct br_err *err);
 
 /* The rank of each file of the plan in a walk of the directory tree. */
 int br_plan_rank_files(struct br_plan *plan, struct br_err *err);

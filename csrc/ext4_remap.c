@@ -6,16 +6,17 @@
 
 #include "array.h"
 #include "error.h"
+#include "ext4_journal.h"
+#include "ext4_moves.h"
+#include "ext4_tree_write.h"
 
 struct remap {
 	struct br_plan *plan;
 	ext2_filsys fs;
-	struct br_mapping old_map;
-	struct br_mapping new_map;
-	uint64_t *blocks; /* of the tree that is written */
+	struct br_run_list runs; /* of the inode, under its moves; the old ones are in the view */
+	uint64_t *blocks;        /* of the tree that is written */
 	size_t block_count, block_capacity;
 	char *buffer;
-	uint64_t budget_blk;
 	struct br_err *err;
 };
 
@@ -88,39 +89,14 @@ static int account_moves(struct remap *remap, const struct br_file *file)
 
 /* Content that lives in the shadow. */
 
-static bool is_quota(const struct ext2_super_block *super, ext2_ino_t ino)
-{
-	return ino == super->s_usr_quota_inum || ino == super->s_grp_quota_inum ||
-	       ino == super->s_prj_quota_inum;
-}
-
-static bool is_orphan_file(const struct remap *remap, ext2_ino_t ino)
-{
-	return ext2fs_has_feature_orphan_file(remap->fs->super) &&
-	       ino == remap->fs->super->s_orphan_file_inum;
-}
-
-/* How many blocks of the inode, from its beginning, are metadata. */
-static uint64_t shadowed_blocks(const struct remap *remap, ext2_ino_t ino, uint16_t mode)
-{
-	const struct ext2_super_block *super = remap->fs->super;
-
-	if (ino == super->s_journal_inum)
-		return 1;
-	if (LINUX_S_ISDIR(mode) || LINUX_S_ISLNK(mode) || is_quota(super, ino) ||
-	    is_orphan_file(remap, ino))
-		return UINT64_MAX;
-	return 0;
-}
-
-static int copy_block(struct remap *remap, ext2_ino_t ino, uint64_t from, uint64_t to)
+static int copy_block(struct remap *remap, const struct br_inode *inode, uint64_t from, uint64_t to)
 {
 	ext2_filsys fs = remap->fs;
 	errcode_t code = io_channel_read_blk64(fs->io, from, 1, remap->buffer);
 
 	/* Its checksum covers where it lies. */
-	if (!code && is_orphan_file(remap, ino))
-		code = ext2fs_orphan_file_block_csum_set(fs, ino, to, remap->buffer);
+	if (!code && inode->kind == BR_KIND_ORPHAN)
+		code = ext2fs_orphan_file_block_csum_set(fs, inode->ino, to, remap->buffer);
 	if (!code)
 		code = io_channel_write_blk64(fs->io, to, 1, remap->buffer);
 	return code ? br_fail_ext2(remap->err, code, "cannot copy block %llu to %llu",
@@ -128,51 +104,45 @@ static int copy_block(struct remap *remap, ext2_ino_t ino, uint64_t from, uint64
 	            : 0;
 }
 
-/* Old and new list name the same logical blocks in the same order. */
-static int copy_content(struct remap *remap, ext2_ino_t ino, uint64_t blocks)
+static int copy_content(struct remap *remap, const struct br_inode *inode)
 {
-	const struct br_mapping *new_map = &remap->new_map;
-	size_t n = 0;
+	uint64_t metadata = br_kind_metadata_blks(inode->kind);
+	struct br_run_pair pair = {.before = &remap->plan->view.runs, .after = &remap->runs};
+	struct br_stretch stretch;
+	int result = 0;
 
-	for (size_t i = 0; i < remap->old_map.count; i++) {
-		const struct br_mapped *old = &remap->old_map.items[i];
-		for (uint32_t k = 0; k < old->length && old->lblk + k < blocks; k++) {
-			while (new_map->items[n].lblk + new_map->items[n].length <= old->lblk + k)
-				n++;
-			uint64_t to =
-				new_map->items[n].pblk + (old->lblk + k - new_map->items[n].lblk);
-			if (to == old->pblk + k || old->unwritten)
-				continue;
-			int result = copy_block(remap, ino, old->pblk + k, to);
+	while (metadata && (result = br_run_pair_next(&pair, &stretch)) > 0) {
+		if (stretch.unwritten || stretch.before_blk == stretch.after_blk)
+			continue;
+		for (uint64_t i = 0; i < stretch.length && stretch.lblk + i < metadata; i++) {
+			result = copy_block(remap, inode, stretch.before_blk + i,
+			                    stretch.after_blk + i);
 			if (result)
 				return result;
 		}
 	}
-	return 0;
+	return result ? br_fail(remap->err, EUCLEAN, "inode %u changed its mapping", inode->ino)
+	              : 0;
 }
 
 /* Inodes mapped by extents. */
 
 static int use_block(struct remap *remap, uint64_t blk)
 {
-	int result = br_array_grow((void **)&remap->blocks, remap->block_count,
-	                           &remap->block_capacity, sizeof(*remap->blocks));
-
-	if (!result)
-		remap->blocks[remap->block_count++] = blk;
-	return result;
+	return br_array_push(&remap->blocks, &remap->block_count, &remap->block_capacity, &blk,
+	                     sizeof(blk));
 }
 
 /* Tree nodes that may stay are used again, then the new ones; what is left over is freed. */
 static int choose_nodes(struct remap *remap, const struct br_file *file)
 {
 	struct br_plan *plan = remap->plan;
-	size_t wanted = br_tree_nodes(remap->fs, remap->new_map.count);
+	size_t wanted = br_tree_nodes(remap->fs, remap->runs.count);
 	int result = 0;
 
 	remap->block_count = 0;
-	for (size_t i = 0; !result && i < remap->old_map.node_count; i++) {
-		uint64_t blk = remap->old_map.nodes[i];
+	for (size_t i = 0; !result && i < plan->tree_blocks.count; i++) {
+		uint64_t blk = plan->tree_blocks.items[i].pblk;
 		if (!br_plan_must_leave(plan, blk) && remap->block_count < wanted)
 			result = use_block(remap, blk);
 		else
@@ -193,7 +163,7 @@ static int choose_nodes(struct remap *remap, const struct br_file *file)
 
 static int recount_blocks(struct remap *remap, struct ext2_inode *inode)
 {
-	size_t before = remap->old_map.node_count, after = remap->block_count;
+	size_t before = remap->plan->tree_blocks.count, after = remap->block_count;
 	errcode_t code = 0;
 
 	if (after > before)
@@ -204,20 +174,20 @@ static int recount_blocks(struct remap *remap, struct ext2_inode *inode)
 	return code ? br_fail_ext2(remap->err, code, "the block count of an inode is wrong") : 0;
 }
 
-static int remap_extents(struct remap *remap, const struct br_file *file, struct ext2_inode *inode)
+static int remap_extents(struct remap *remap, const struct br_file *file, struct br_inode *found)
 {
-	int result =
-		br_plan_new_map(remap->plan, file, &remap->old_map, &remap->new_map, remap->err);
+	struct ext2_inode *inode = EXT2_INODE(&found->core);
+	int result = br_moves_apply(remap->plan, file, &remap->plan->view.runs, &remap->runs,
+	                            remap->err);
 
 	if (!result)
-		result = copy_content(remap, file->ino,
-		                      shadowed_blocks(remap, file->ino, inode->i_mode));
+		result = copy_content(remap, found);
 	if (!result)
 		result = choose_nodes(remap, file);
 	if (!result)
 		result = recount_blocks(remap, inode);
 	if (!result)
-		result = br_tree_write(remap->fs, file->ino, inode, &remap->new_map, remap->blocks,
+		result = br_tree_write(remap->fs, file->ino, inode, &remap->runs, remap->blocks,
 		                       remap->err);
 	if (result)
 		return result;
@@ -230,7 +200,7 @@ static int remap_extents(struct remap *remap, const struct br_file *file, struct
 struct block_remap {
 	struct remap *remap;
 	const struct br_file *file;
-	uint64_t shadowed;
+	const struct br_inode *inode;
 	uint32_t at_move;
 	uint32_t at_node;
 	int result;
@@ -247,7 +217,7 @@ static int remap_indirect(struct block_remap *state, blk64_t *blk)
 		               state->file->ino);
 	uint64_t to = plan->nodes[state->file->first_node + state->at_node++];
 	/* Copied before the library goes down to it at its new place. */
-	int result = copy_block(state->remap, state->file->ino, *blk, to);
+	int result = copy_block(state->remap, state->inode, *blk, to);
 	if (!result)
 		result = account_block(state->remap, *blk, false);
 	if (!result)
@@ -272,8 +242,8 @@ static int remap_data(struct block_remap *state, blk64_t *blk, uint64_t lblk)
 	const struct br_move *move = &moves[state->at_move];
 	uint64_t to = *blk - move->from + move->to;
 	int result = 0;
-	if (to != *blk && lblk < state->shadowed)
-		result = copy_block(state->remap, file->ino, *blk, to);
+	if (to != *blk && lblk < br_kind_metadata_blks(state->inode->kind))
+		result = copy_block(state->remap, state->inode, *blk, to);
 	*blk = to;
 	return result;
 }
@@ -295,12 +265,12 @@ static int remap_block(ext2_filsys fs, blk64_t *blk, e2_blkcnt_t lblk, blk64_t r
 }
 
 static int remap_blocks(struct remap *remap, const struct br_file *file,
-                        const struct ext2_inode *inode)
+                        const struct br_inode *inode)
 {
 	struct block_remap state = {
 		.remap = remap,
 		.file = file,
-		.shadowed = shadowed_blocks(remap, file->ino, inode->i_mode),
+		.inode = inode,
 	};
 	errcode_t code = ext2fs_block_iterate3(remap->fs, file->ino, 0, NULL, remap_block, &state);
 
@@ -309,43 +279,18 @@ static int remap_blocks(struct remap *remap, const struct br_file *file,
 	return code ? br_fail_ext2(remap->err, code, "cannot remap inode %u", file->ino) : 0;
 }
 
-/* The superblock keeps a copy of the journal's mapping, for e2fsck. */
-static int back_up_journal(struct remap *remap)
-{
-	struct ext2_super_block *super = remap->fs->super;
-	struct ext2_inode inode;
-
-	if (super->s_jnl_backup_type != EXT3_JNL_BACKUP_BLOCKS)
-		return 0;
-	errcode_t code = ext2fs_read_inode(remap->fs, super->s_journal_inum, &inode);
-	if (code)
-		return br_fail_ext2(remap->err, code, "cannot read the journal inode");
-	memcpy(super->s_jnl_blocks, inode.i_block, sizeof(inode.i_block));
-	super->s_jnl_blocks[15] = inode.i_size_high;
-	super->s_jnl_blocks[16] = inode.i_size;
-	return 0;
-}
-
 static int remap_file(struct remap *remap, const struct br_file *file)
 {
-	struct ext2_inode inode;
-	int result;
+	struct br_inode inode;
+	int result = br_plan_look_at(remap->plan, file->ino, &inode, remap->err);
 
-	errcode_t code = ext2fs_read_inode(remap->fs, file->ino, &inode);
-	if (code)
-		return br_fail_ext2(remap->err, code, "cannot read inode %u", file->ino);
-	if (file->block_mapped) {
-		result = remap_blocks(remap, file, &inode);
-	} else {
-		result = br_mapping_read(remap->fs, file->ino, &inode, &remap->old_map,
-		                         &remap->budget_blk, remap->err);
-		if (!result)
-			result = remap_extents(remap, file, &inode);
-	}
+	if (!result)
+		result = file->block_mapped ? remap_blocks(remap, file, &inode)
+		                            : remap_extents(remap, file, &inode);
 	if (!result)
 		result = account_moves(remap, file);
-	if (!result && file->ino == remap->fs->super->s_journal_inum)
-		result = back_up_journal(remap);
+	if (!result && inode.kind == BR_KIND_JOURNAL)
+		result = br_journal_back_up(remap->plan->view.handle, remap->err);
 	return result;
 }
 
@@ -409,10 +354,11 @@ int br_plan_apply(struct br_plan *plan, struct br_err *err)
 		.plan = plan,
 		.fs = fs,
 		.buffer = malloc(fs->blocksize),
-		.budget_blk = ext2fs_blocks_count(fs->super),
 		.err = err,
 	};
 	int result = remap.buffer ? 0 : -ENOMEM;
+
+	br_tree_reset(&plan->view.tree);
 
 	for (size_t i = 0; !result && i < plan->file_count; i++) {
 		const struct br_file *file = &plan->files[i];
@@ -425,8 +371,7 @@ int br_plan_apply(struct br_plan *plan, struct br_err *err)
 	ext2fs_mark_super_dirty(fs);
 	ext2fs_mark_bb_dirty(fs);
 	finish_stats(plan);
-	br_mapping_free(&remap.old_map);
-	br_mapping_free(&remap.new_map);
+	br_run_list_free(&remap.runs);
 	free(remap.blocks);
 	free(remap.buffer);
 	return result;

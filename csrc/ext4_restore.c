@@ -4,8 +4,11 @@
 #include <string.h>
 
 #include "error.h"
+#include "ext4_journal.h"
 #include "ext4_match.h"
 #include "ext4_quota.h"
+#include "ext4_space.h"
+#include "ext4_view.h"
 
 struct restore {
 	struct br_fs *before;
@@ -110,55 +113,38 @@ static void restore_super(struct restore *restore)
 	ext2fs_mark_super_dirty(restore->after->fs);
 }
 
-/* e2fsck finds a damaged journal inode again through this copy. */
-static int restore_journal_backup(struct restore *restore)
+static int seal_orphan_block(struct br_view *view, const struct br_inode *inode, uint64_t blk,
+                             struct br_err *err)
 {
-	ext2_filsys fs = restore->after->fs;
-	struct ext2_super_block *super = fs->super;
-	struct ext2_inode inode;
-
-	if (!ext2fs_has_feature_journal(super) || !super->s_journal_inum ||
-	    super->s_jnl_backup_type != EXT3_JNL_BACKUP_BLOCKS)
-		return 0;
-	errcode_t code = ext2fs_read_inode(fs, super->s_journal_inum, &inode);
-	if (code)
-		return br_fail_ext2(restore->err, code, "cannot read the journal's inode");
-	memcpy(super->s_jnl_blocks, inode.i_block, sizeof(inode.i_block));
-	super->s_jnl_blocks[15] = inode.i_size_high;
-	super->s_jnl_blocks[16] = inode.i_size;
-	ext2fs_mark_super_dirty(fs);
-	return 0;
-}
-
-static int seal_orphan_block(struct br_fs *handle, const struct br_inode *inode, uint64_t blk,
-                             uint8_t *buffer, struct br_err *err)
-{
-	ext2_filsys fs = handle->fs;
-	int result = br_read_blk(handle, blk, buffer, err);
-	struct ext4_orphan_block_tail *tail = ext2fs_orphan_block_tail(fs, (char *)buffer);
+	ext2_filsys fs = view->handle->fs;
+	char *block = (char *)view->block;
+	int result = br_view_block(view, blk, err);
 
 	if (result)
 		return result;
+	struct ext4_orphan_block_tail *tail = ext2fs_orphan_block_tail(fs, block);
 	uint32_t sum = ext2fs_do_orphan_file_block_csum(fs, inode->ino, inode->core.i_generation,
-	                                                blk, (char *)buffer);
+	                                                blk, block);
 	if (tail->ob_checksum == sum)
 		return 0;
 	tail->ob_checksum = sum;
-	errcode_t code = io_channel_write_blk64(fs->io, blk, 1, buffer);
+	errcode_t code = io_channel_write_blk64(fs->io, blk, 1, block);
 	return code ? br_fail_ext2(err, code, "cannot write the orphan file") : 0;
 }
 
-static int seal_runs(struct br_fs *handle, const struct br_inode *inode,
-                     const struct br_run_list *runs, struct br_err *err)
+static int seal_orphan_file(struct br_view *view, struct br_err *err)
 {
-	uint8_t *buffer = malloc(handle->fs->blocksize);
-	int result = buffer ? 0 : br_fail(err, ENOMEM, "out of memory");
+	struct br_inode inode;
+	ext2_ino_t ino = view->handle->fs->super->s_orphan_file_inum;
+	int result = br_inode_read(&view->inodes, ino, &inode, err);
 
-	for (size_t i = 0; i < runs->count && !result; i++)
-		for (uint64_t blk = 0; blk < runs->items[i].length && !result; blk++)
-			result = seal_orphan_block(handle, inode, runs->items[i].pblk + blk, buffer,
-			                           err);
-	free(buffer);
+	if (!result)
+		result = br_view_runs(view, &inode, err);
+	for (size_t i = 0; i < view->runs.count && !result; i++) {
+		const struct br_run *run = &view->runs.items[i];
+		for (uint64_t blk = 0; blk < run->length && !result; blk++)
+			result = seal_orphan_block(view, &inode, run->pblk + blk, err);
+	}
 	return result;
 }
 
@@ -167,25 +153,14 @@ static int restore_orphan_file(struct restore *restore)
 {
 	struct br_fs *handle = restore->after;
 	struct ext2_super_block *super = handle->fs->super;
-	struct br_inode_reader reader = {0};
-	struct br_tree tree = {0};
-	struct br_run_list runs = {0};
-	struct br_inode inode;
+	struct br_view view;
 
 	if (!ext2fs_has_feature_orphan_file(super) || !ext2fs_has_feature_metadata_csum(super))
 		return 0;
-	int result = br_inode_reader_open(&reader, handle, restore->err);
+	int result = br_view_open(&view, handle, restore->err);
 	if (!result)
-		result = br_tree_open(&tree, handle, restore->err);
-	if (!result)
-		result = br_inode_read(&reader, super->s_orphan_file_inum, &inode, restore->err);
-	if (!result)
-		result = br_tree_collect(&tree, &inode, &runs, restore->err);
-	if (!result)
-		result = seal_runs(handle, &inode, &runs, restore->err);
-	br_run_list_free(&runs);
-	br_tree_close(&tree);
-	br_inode_reader_close(&reader);
+		result = seal_orphan_file(&view, restore->err);
+	br_view_close(&view);
 	return result;
 }
 
@@ -193,24 +168,16 @@ static int count_free(ext2_filsys fs, uint64_t start, uint64_t end, uint64_t *ou
                       struct br_err *err)
 {
 	uint64_t ratio = (uint64_t)EXT2FS_CLUSTER_RATIO(fs);
-	blk64_t at = start, stop = start;
 
 	*out = 0;
-	while (stop < end) {
-		errcode_t code =
-			ext2fs_find_first_zero_block_bitmap2(fs->block_map, stop, end - 1, &at);
-		if (code == ENOENT)
-			return 0;
-		if (!code)
-			code = ext2fs_find_first_set_block_bitmap2(fs->block_map, at, end - 1,
-			                                           &stop);
-		if (code == ENOENT)
-			stop = end;
-		else if (code)
-			return br_fail_ext2(err, code, "cannot search the block bitmap");
-		*out += (stop - at + ratio - 1) / ratio;
+	for (;;) {
+		struct br_extent run;
+		int result = br_space_next(fs, 0, start, end, &run, err);
+		if (result || !run.length)
+			return result;
+		*out += (run.length + ratio - 1) / ratio;
+		start = run.start + run.length;
 	}
-	return 0;
 }
 
 /* Free clusters of every group and in all; resize2fs miscounts them with bigalloc. */
@@ -248,7 +215,7 @@ int br_restore(struct br_fs *before, struct br_fs *after, const struct br_inode_
 	if (!result)
 		result = br_quota_apply(&restore.quota, after, err);
 	if (!result)
-		result = restore_journal_backup(&restore);
+		result = br_journal_back_up(after, err);
 	if (!result)
 		result = restore_orphan_file(&restore);
 	if (!result)

@@ -7,13 +7,13 @@
 
 #include "array.h"
 #include "error.h"
+#include "ext4_space.h"
 #include "extent.h"
 
 struct scan {
 	struct br_plan *plan;
 	const struct br_consolidate_request *request;
 	uint32_t *pinned; /* sorted */
-	uint64_t budget_blk;
 	struct br_err *err;
 };
 
@@ -21,22 +21,14 @@ struct scan {
 static uint64_t duty_change(const struct br_plan *plan, uint64_t at, bool *must)
 {
 	const struct br_extents *forbidden = &plan->forbidden;
-	size_t low = 0, high = forbidden->count;
 
 	*must = at >= plan->end;
 	if (*must)
 		return UINT64_MAX;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		const struct br_extent *item = &forbidden->items[middle];
-		if (item->start + item->length <= at)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (low == forbidden->count || forbidden->items[low].start >= plan->end)
+	size_t index = br_extents_find(forbidden, at);
+	if (index == forbidden->count || forbidden->items[index].start >= plan->end)
 		return plan->end;
-	const struct br_extent *next = &forbidden->items[low];
+	const struct br_extent *next = &forbidden->items[index];
 	*must = next->start <= at;
 	uint64_t change = *must ? next->start + next->length : next->start;
 	/* What is forbidden up to the end goes on behind it. */
@@ -88,37 +80,39 @@ static int add_usable(struct br_plan *plan, uint64_t from, uint64_t to)
 	return 0;
 }
 
-static int find_free_runs(struct br_plan *plan)
+static int find_free_runs(struct br_plan *plan, struct br_err *err)
 {
-	ext2_filsys fs = plan->fs;
 	uint64_t mask = ((uint64_t)1 << plan->cluster_bits) - 1;
 	uint64_t end = plan->end << plan->cluster_bits;
-	uint64_t at = fs->super->s_first_data_block;
+	uint64_t to = plan->fs->super->s_first_data_block;
 
-	while (at < end) {
-		blk64_t from, to;
-		if (ext2fs_find_first_zero_block_bitmap2(fs->block_map, at, end - 1, &from))
-			break;
-		if (ext2fs_find_first_set_block_bitmap2(fs->block_map, from, end - 1, &to))
-			to = end;
-		int result = add_usable(plan, from >> plan->cluster_bits,
-		                        (to + mask) >> plan->cluster_bits);
+	for (;;) {
+		struct br_extent run;
+		int result = br_space_next(plan->fs, 0, to, end, &run, err);
+		if (result || !run.length)
+			return result;
+		to = run.start + run.length;
+		result = add_usable(plan, run.start >> plan->cluster_bits,
+		                    (to + mask) >> plan->cluster_bits);
 		if (result)
 			return result;
-		at = to;
 	}
+}
+
+static int find_free_space(struct br_plan *plan, struct br_err *err)
+{
+	int result = find_free_runs(plan, err);
+
+	if (result)
+		return result;
 	return br_free_runs_init(&plan->space, plan->free_at_start.items,
 	                         plan->free_at_start.count);
 }
 
 static int add_piece(struct br_plan *plan, struct br_piece piece)
 {
-	int result = br_array_grow((void **)&plan->pieces, plan->piece_count, &plan->piece_capacity,
-	                           sizeof(*plan->pieces));
-
-	if (!result)
-		plan->pieces[plan->piece_count++] = piece;
-	return result;
+	return br_array_push(&plan->pieces, &plan->piece_count, &plan->piece_capacity, &piece,
+	                     sizeof(piece));
 }
 
 /* Add the clusters [from, from + length) to the file's last pieces. */
@@ -141,7 +135,7 @@ static int add_clusters(struct br_plan *plan, struct br_file *file, uint64_t fro
 		    last->length + part <= UINT32_MAX) {
 			last->length += (uint32_t)part;
 		} else {
-			/* An extent is at most 32,768 blocks long. */
+			/* A run is not longer than an extent, or than one indirect block maps. */
 			struct br_piece piece = {from, (uint32_t)part, joined, must};
 			int result = add_piece(plan, piece);
 			if (result)
@@ -160,8 +154,8 @@ static int add_pieces(struct br_plan *plan, struct br_file *file)
 	uint64_t mask = ((uint64_t)1 << bits) - 1;
 	uint64_t last_logical = UINT64_MAX, last_physical = UINT64_MAX - 1;
 
-	for (size_t i = 0; i < plan->map.count; i++) {
-		const struct br_mapped *item = &plan->map.items[i];
+	for (size_t i = 0; i < plan->view.runs.count; i++) {
+		const struct br_run *item = &plan->view.runs.items[i];
 		uint64_t from = item->pblk >> bits;
 		uint64_t to = (item->pblk + item->length + mask) >> bits;
 		if ((item->pblk & mask) != (item->lblk & mask))
@@ -171,7 +165,7 @@ static int add_pieces(struct br_plan *plan, struct br_file *file)
 				return -EUCLEAN;
 			from++;
 		}
-		bool joined = from == last_physical + 1 || item->joined;
+		bool joined = from == last_physical + 1 || br_run_goes_on(item);
 		if (from < to) {
 			int result = add_clusters(plan, file, from, to - from, joined);
 			if (result)
@@ -196,27 +190,27 @@ static bool is_pinned(const struct scan *scan, uint32_t ino)
 	                               sizeof(*scan->pinned), compare_ino);
 }
 
-static bool is_special(const struct ext2_super_block *super, ext2_ino_t ino)
+/* Files and the values of large attributes. */
+static bool is_regular(const struct br_plan *plan, const struct br_inode *inode)
 {
-	return ino < EXT2_FIRST_INODE(super) || ino == super->s_prj_quota_inum ||
-	       (ext2fs_has_feature_orphan_file((struct ext2_super_block *)super) &&
-	        ino == super->s_orphan_file_inum);
+	return (inode->kind == BR_KIND_FILE || inode->kind == BR_KIND_EA) &&
+	       LINUX_S_ISREG(inode->core.i_mode) && inode->ino >= EXT2_FIRST_INO(plan->fs->super);
 }
 
-static void classify(struct scan *scan, struct br_file *file, const struct ext2_inode *inode)
+static void classify(struct scan *scan, struct br_file *file, const struct br_inode *inode)
 {
 	struct br_plan *plan = scan->plan;
-	const struct ext2_super_block *super = plan->fs->super;
 
-	file->block_mapped = !(inode->i_flags & EXT4_EXTENTS_FL);
-	file->regular = LINUX_S_ISREG(inode->i_mode) && !is_special(super, file->ino);
+	file->block_mapped = !(inode->core.i_flags & EXT4_EXTENTS_FL);
+	file->regular = is_regular(plan, inode);
 	file->immovable = is_pinned(scan, file->ino) || file->ino == EXT2_BOOT_LOADER_INO;
 	/* Boot loaders address immutable files by block: none moves without need. */
-	file->joinable = file->regular && !file->immovable && !(inode->i_flags & EXT2_IMMUTABLE_FL);
-	file->extents = (uint32_t)plan->map.count;
-	file->old_nodes = (uint32_t)plan->map.node_count;
-	for (size_t i = 0; i < plan->map.node_count; i++)
-		file->must_nodes += br_plan_must_leave(plan, plan->map.nodes[i]);
+	file->joinable =
+		file->regular && !file->immovable && !(inode->core.i_flags & EXT2_IMMUTABLE_FL);
+	file->extents = (uint32_t)plan->view.runs.count;
+	file->old_nodes = (uint32_t)plan->tree_blocks.count;
+	for (size_t i = 0; i < plan->tree_blocks.count; i++)
+		file->must_nodes += br_plan_must_leave(plan, plan->tree_blocks.items[i].pblk);
 }
 
 static int keep_file(struct scan *scan, const struct br_file *file)
@@ -226,35 +220,33 @@ static int keep_file(struct scan *scan, const struct br_file *file)
 	if (file->immovable && (file->must_clusters || file->must_nodes))
 		return br_fail(scan->err, EOPNOTSUPP,
 		               "inode %u lies past the end and must not move", file->ino);
-	int result = br_array_grow((void **)&plan->files, plan->file_count, &plan->file_capacity,
-	                           sizeof(*plan->files));
-	if (!result)
-		plan->files[plan->file_count++] = *file;
-	return result;
+	return br_array_push(&plan->files, &plan->file_count, &plan->file_capacity, file,
+	                     sizeof(*file));
 }
 
-static int scan_mapping(struct scan *scan, ext2_ino_t ino, struct ext2_inode *inode)
+static int scan_mapping(struct scan *scan, const struct br_inode *inode)
 {
 	struct br_plan *plan = scan->plan;
 	struct br_file file = {
-		.ino = ino,
+		.ino = inode->ino,
 		.rank = UINT32_MAX,
 		.first_piece = plan->piece_count,
 	};
-	int result =
-		br_mapping_read(plan->fs, ino, inode, &plan->map, &scan->budget_blk, scan->err);
+	int result = br_tree_collect(&plan->view.tree, inode, &plan->view.runs, &plan->tree_blocks,
+	                             scan->err);
 
 	if (result)
 		return result;
 	classify(scan, &file, inode);
-	if (file.block_mapped && plan->cluster_bits && plan->map.count)
+	if (file.block_mapped && plan->cluster_bits && plan->view.runs.count)
 		return br_fail(scan->err, EUCLEAN,
 		               "inode %u has no extents on a filesystem with "
 		               "clusters",
-		               ino);
+		               inode->ino);
 	result = add_pieces(plan, &file);
 	if (result == -EUCLEAN)
-		return br_fail(scan->err, EUCLEAN, "the clusters of inode %u make no sense", ino);
+		return br_fail(scan->err, EUCLEAN, "the clusters of inode %u make no sense",
+		               inode->ino);
 	if (result)
 		return result;
 	file.piece_count = (uint32_t)(plan->piece_count - file.first_piece);
@@ -271,66 +263,49 @@ static int scan_mapping(struct scan *scan, ext2_ino_t ino, struct ext2_inode *in
 	return 0;
 }
 
-static int scan_attribute(struct scan *scan, ext2_ino_t ino, struct ext2_inode *inode)
+static int scan_attribute(struct scan *scan, const struct br_inode *inode)
 {
 	struct br_plan *plan = scan->plan;
-	uint64_t blk = ext2fs_file_acl_block(plan->fs, inode);
+	uint64_t blk = br_inode_acl_blk(plan->view.handle, inode);
 
 	if (!blk)
 		return 0;
-	if (blk < plan->fs->super->s_first_data_block ||
-	    blk >= ext2fs_blocks_count(plan->fs->super))
-		return br_fail(scan->err, EUCLEAN, "the attribute block of inode %u is outside",
-		               ino);
-	if (!br_plan_must_leave(plan, blk))
-		return 0;
-	if (is_pinned(scan, ino))
+	int result = br_check_blk(plan->view.handle, blk, inode->ino, scan->err);
+	if (result || !br_plan_must_leave(plan, blk))
+		return result;
+	if (is_pinned(scan, inode->ino))
 		return br_fail(scan->err, EOPNOTSUPP,
-		               "inode %u lies past the end and must not move", ino);
-	int result = br_array_grow((void **)&plan->attributes, plan->attribute_count,
-	                           &plan->attribute_capacity, sizeof(*plan->attributes));
-	if (!result)
-		plan->attributes[plan->attribute_count++] = (struct br_attribute_move){blk, 0, ino};
-	return result;
+		               "inode %u lies past the end and must not move", inode->ino);
+	struct br_attribute_move move = {blk, 0, inode->ino};
+	return br_array_push(&plan->attributes, &plan->attribute_count, &plan->attribute_capacity,
+	                     &move, sizeof(move));
 }
 
-static int scan_inode(struct scan *scan, ext2_ino_t ino)
+static int scan_inode(struct scan *scan, const struct br_inode *inode)
 {
-	ext2_filsys fs = scan->plan->fs;
-	struct ext2_inode inode;
-	errcode_t code = ext2fs_read_inode(fs, ino, &inode);
-
-	if (code)
-		return br_fail_ext2(scan->err, code, "cannot read inode %u", ino);
-	if (!inode.i_links_count && ino >= EXT2_FIRST_INODE(fs->super))
+	/* Bad blocks are refused before; resize2fs itself keeps the resize inode. */
+	if (inode->kind == BR_KIND_BAD_BLOCKS || inode->kind == BR_KIND_RESIZE)
 		return 0;
-	if (LINUX_S_ISDIR(inode.i_mode))
-		ext2fs_mark_inode_bitmap2(scan->plan->directories, ino);
-	int result = scan_attribute(scan, ino, &inode);
-	if (!result && ext2fs_inode_has_valid_blocks2(fs, &inode))
-		result = scan_mapping(scan, ino, &inode);
+	if (inode->kind == BR_KIND_DIRECTORY)
+		ext2fs_mark_inode_bitmap2(scan->plan->directories, inode->ino);
+	int result = scan_attribute(scan, inode);
+	if (!result && inode->mapped)
+		result = scan_mapping(scan, inode);
 	return result;
 }
 
 static int scan_inodes(struct scan *scan)
 {
-	ext2_filsys fs = scan->plan->fs;
-	ext2_ino_t last = fs->super->s_inodes_count;
-	ext2_ino_t ino;
+	struct br_inode inode = {0};
 
-	for (ext2_ino_t at = 1; at <= last; at = ino + 1) {
-		if (ext2fs_find_first_set_inode_bitmap2(fs->inode_map, at, last, &ino))
-			break;
-		/* Bad blocks are refused before; resize2fs itself keeps the resize inode. */
-		if (ino != EXT2_BAD_INO && ino != EXT2_RESIZE_INO) {
-			int result = scan_inode(scan, ino);
-			if (result)
-				return result;
-		}
-		if (ino == last)
-			break;
+	for (;;) {
+		int result = br_inode_next(&scan->plan->view.inodes, &inode, scan->err);
+		if (result <= 0)
+			return result;
+		result = scan_inode(scan, &inode);
+		if (result)
+			return result;
 	}
-	return 0;
 }
 
 static int compare_attribute(const void *a, const void *b)
@@ -373,13 +348,12 @@ int br_plan_scan(struct br_plan *plan, const struct br_consolidate_request *requ
 	struct scan scan = {
 		.plan = plan,
 		.request = request,
-		.budget_blk = ext2fs_blocks_count(plan->fs->super),
 		.err = err,
 	};
 	int result = round_forbidden(plan, request);
 
 	if (!result)
-		result = find_free_runs(plan);
+		result = find_free_space(plan, err);
 	if (!result)
 		result = copy_pinned(&scan);
 	if (!result && ext2fs_allocate_inode_bitmap(plan->fs, "directories", &plan->directories))

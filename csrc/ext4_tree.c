@@ -8,10 +8,8 @@
 #include "error.h"
 
 enum {
-	EXTENT_MAGIC = 0xF30A,
-	HEADER_BYTES = 12,
-	ENTRY_BYTES = 12,
-	UNWRITTEN_BIAS = 32768,
+	HEADER_BYTES = sizeof(struct ext3_extent_header),
+	ENTRY_BYTES = sizeof(struct ext3_extent),
 	EXTENT_MAX_DEPTH = 5,
 };
 
@@ -29,13 +27,14 @@ struct walk {
 	const struct br_inode *inode;
 	br_run_fn fn;
 	void *context;
+	uint64_t end_blk; /* of the last run, and of the indirect blocks that lie behind it */
 	struct br_err *err;
 };
 
 int br_tree_open(struct br_tree *tree, struct br_fs *handle, struct br_err *err)
 {
 	*tree = (struct br_tree){.handle = handle};
-	tree->budget = ext2fs_blocks_count(handle->fs->super);
+	br_tree_reset(tree);
 	tree->buffers = calloc(BR_TREE_LEVELS, handle->fs->blocksize);
 	return tree->buffers ? 0 : br_fail(err, ENOMEM, "out of memory");
 }
@@ -46,12 +45,27 @@ void br_tree_close(struct br_tree *tree)
 	*tree = (struct br_tree){0};
 }
 
-static int damaged(const struct walk *walk, const char *what)
+void br_tree_reset(struct br_tree *tree)
+{
+	tree->budget = ext2fs_blocks_count(tree->handle->fs->super);
+}
+
+static int damaged(struct walk *walk, const char *what)
 {
 	return br_fail(walk->err, EUCLEAN, "inode %u: %s", walk->inode->ino, what);
 }
 
-static int emit(const struct walk *walk, const struct br_run *run)
+/* Indirect blocks lie between the data that they map. */
+static void note_end(struct walk *walk, struct br_run *run)
+{
+	run->after_blk = walk->end_blk;
+	if (!run->node)
+		walk->end_blk = run->pblk + run->length;
+	else if (!(walk->inode->core.i_flags & EXT4_EXTENTS_FL) && run->pblk == walk->end_blk)
+		walk->end_blk++;
+}
+
+static int emit(struct walk *walk, struct br_run *run)
 {
 	struct br_tree *tree = walk->tree;
 	int result = br_check_blk(tree->handle, run->pblk, walk->inode->ino, walk->err);
@@ -64,10 +78,11 @@ static int emit(const struct walk *walk, const struct br_run *run)
 	if (run->length > tree->budget)
 		return damaged(walk, "with it, files have more blocks than the filesystem");
 	tree->budget -= run->length;
+	note_end(walk, run);
 	return walk->fn(walk->context, run);
 }
 
-static int read_node(const struct walk *walk, uint64_t pblk, unsigned int slot, uint8_t **out)
+static int read_node(struct walk *walk, uint64_t pblk, unsigned int slot, uint8_t **out)
 {
 	struct br_tree *tree = walk->tree;
 	struct br_run run = {.pblk = pblk, .length = 1, .node = 1};
@@ -77,13 +92,12 @@ static int read_node(const struct walk *walk, uint64_t pblk, unsigned int slot, 
 	return result ? result : br_read_blk(tree->handle, pblk, *out, walk->err);
 }
 
-static int open_level(const struct walk *walk, struct level *level, const uint8_t *node,
-                      size_t bytes)
+static int open_level(struct walk *walk, struct level *level, const uint8_t *node, size_t bytes)
 {
 	unsigned int count = br_load16(node + 2);
 	unsigned int max = br_load16(node + 4);
 
-	if (br_load16(node) != EXTENT_MAGIC)
+	if (br_load16(node) != EXT3_EXT_MAGIC)
 		return damaged(walk, "an extent tree block has a bad signature");
 	if (count > max || max > (bytes - HEADER_BYTES) / ENTRY_BYTES)
 		return damaged(walk, "an extent tree block has too many entries");
@@ -96,15 +110,17 @@ static int open_level(const struct walk *walk, struct level *level, const uint8_
 	return 0;
 }
 
-static int leaf_entry(const struct walk *walk, struct level *level)
+static int leaf_entry(struct walk *walk, struct level *level)
 {
 	const uint8_t *entry = level->node + (size_t)ENTRY_BYTES * level->next++;
-	unsigned int length = br_load16(entry + 4);
-	struct br_run run = {.lblk = br_load32(entry), .length = length};
+	struct br_run run = {
+		.lblk = br_load32(entry),
+		.pblk = br_load32(entry + 8) | (uint64_t)br_load16(entry + 6) << 32,
+		.length = br_load16(entry + 4),
+	};
 
-	run.pblk = br_load32(entry + 8) | (uint64_t)br_load16(entry + 6) << 32;
-	if (length > UNWRITTEN_BIAS) {
-		run.length = length - UNWRITTEN_BIAS;
+	if (run.length > EXT_INIT_MAX_LEN) {
+		run.length -= EXT_INIT_MAX_LEN;
 		run.unwritten = 1;
 	}
 	if (!run.length)
@@ -115,7 +131,7 @@ static int leaf_entry(const struct walk *walk, struct level *level)
 	return emit(walk, &run);
 }
 
-static int index_entry(const struct walk *walk, struct level *level, struct level *child,
+static int index_entry(struct walk *walk, struct level *level, struct level *child,
                        unsigned int slot)
 {
 	const uint8_t *entry = level->node + (size_t)ENTRY_BYTES * level->next++;
@@ -139,7 +155,7 @@ static int index_entry(const struct walk *walk, struct level *level, struct leve
 	return 0;
 }
 
-static int walk_extents(const struct walk *walk)
+static int walk_extents(struct walk *walk)
 {
 	struct level stack[EXTENT_MAX_DEPTH + 1] = {0};
 	const uint8_t *root = walk->inode->raw + offsetof(struct ext2_inode_large, i_block);
@@ -171,7 +187,7 @@ static int walk_extents(const struct walk *walk)
 
 /* Joins neighbouring blocks of a block-mapped inode into runs. */
 struct joiner {
-	const struct walk *walk;
+	struct walk *walk;
 	struct br_run pending;
 };
 
@@ -199,7 +215,7 @@ static int add_blk(struct joiner *joiner, uint64_t lblk, uint64_t pblk)
 /* One of the three indirect trees: `depth` levels of pointer blocks below `root`. */
 static int walk_indirect(struct joiner *joiner, uint64_t root, unsigned int depth, uint64_t lblk)
 {
-	const struct walk *walk = joiner->walk;
+	struct walk *walk = joiner->walk;
 	unsigned int per_blk = walk->tree->handle->fs->blocksize / 4;
 	struct level stack[3] = {0};
 	uint8_t *buffer;
@@ -244,7 +260,7 @@ static int walk_indirect(struct joiner *joiner, uint64_t root, unsigned int dept
 	}
 }
 
-static int walk_blocks(const struct walk *walk)
+static int walk_blocks(struct walk *walk)
 {
 	const uint8_t *map = walk->inode->raw + offsetof(struct ext2_inode_large, i_block);
 	struct joiner joiner = {.walk = walk};
@@ -269,7 +285,7 @@ static int walk_blocks(const struct walk *walk)
 int br_tree_walk(struct br_tree *tree, const struct br_inode *inode, br_run_fn fn, void *context,
                  struct br_err *err)
 {
-	struct walk walk = {tree, inode, fn, context, err};
+	struct walk walk = {.tree = tree, .inode = inode, .fn = fn, .context = context, .err = err};
 
 	if (!inode->mapped)
 		return 0;
@@ -278,45 +294,28 @@ int br_tree_walk(struct br_tree *tree, const struct br_inode *inode, br_run_fn f
 	return walk_blocks(&walk);
 }
 
-static int joins(const struct br_run *last, const struct br_run *next)
-{
-	return last->lblk + last->length == next->lblk && last->pblk + last->length == next->pblk &&
-	       last->unwritten == next->unwritten;
-}
+struct collect {
+	struct br_run_list *runs;
+	struct br_run_list *nodes;
+};
 
 static int collect_run(void *context, const struct br_run *run)
 {
-	struct br_run_list *list = context;
+	struct collect *collect = context;
+	struct br_run_list *list = run->node ? collect->nodes : collect->runs;
 
-	if (run->node)
-		return 0;
-	if (list->count && joins(&list->items[list->count - 1], run)) {
-		list->items[list->count - 1].length += run->length;
-		return 0;
-	}
-	if (list->count == list->capacity) {
-		size_t capacity = list->capacity ? list->capacity * 2 : 64;
-		struct br_run *items = reallocarray(list->items, capacity, sizeof(*items));
-		if (!items)
-			return -ENOMEM;
-		list->items = items;
-		list->capacity = capacity;
-	}
-	list->items[list->count++] = *run;
-	return 0;
+	return list ? br_run_list_add(list, run) : 0;
 }
 
-int br_tree_collect(struct br_tree *tree, const struct br_inode *inode, struct br_run_list *list,
-                    struct br_err *err)
+int br_tree_collect(struct br_tree *tree, const struct br_inode *inode, struct br_run_list *runs,
+                    struct br_run_list *nodes, struct br_err *err)
 {
-	list->count = 0;
-	int result = br_tree_walk(tree, inode, collect_run, list, err);
+	struct collect collect = {runs, nodes};
+
+	runs->count = 0;
+	if (nodes)
+		nodes->count = 0;
+	int result = br_tree_walk(tree, inode, collect_run, &collect, err);
 	return result == -ENOMEM ? br_fail(err, ENOMEM, "out of memory for the runs of a file")
 	                         : result;
-}
-
-void br_run_list_free(struct br_run_list *list)
-{
-	free(list->items);
-	*list = (struct br_run_list){0};
 }

@@ -7,16 +7,9 @@
 #define BR_EXT4_TREE_H
 
 #include "ext4_inode.h"
+#include "ext4_runs.h"
 
 enum { BR_TREE_LEVELS = 6 };
-
-struct br_run {
-	uint64_t lblk;
-	uint64_t pblk;
-	uint64_t length;
-	int node; /* a block of the tree itself; lblk means nothing then */
-	int unwritten;
-};
 
 typedef int (*br_run_fn)(void *context, const struct br_run *run);
 
@@ -28,22 +21,17 @@ struct br_tree {
 
 int br_tree_open(struct br_tree *tree, struct br_fs *handle, struct br_err *err);
 void br_tree_close(struct br_tree *tree);
+/* Begin another pass over inodes that may have been met before. */
+void br_tree_reset(struct br_tree *tree);
 
 /* Call fn for every run and every tree block of a mapped inode, in logical order, a node before
  * what is below it. What fn returns other than 0 ends the walk and is returned. */
 int br_tree_walk(struct br_tree *tree, const struct br_inode *inode, br_run_fn fn, void *context,
                  struct br_err *err);
 
-/* The data runs of one inode, joined where they touch logically and physically. */
-struct br_run_list {
-	struct br_run *items;
-	size_t count;
-	size_t capacity;
-};
-
-/* Replaces what the list held. -ENOMEM, -EUCLEAN. */
-int br_tree_collect(struct br_tree *tree, const struct br_inode *inode, struct br_run_list *list,
-                    struct br_err *err);
-void br_run_list_free(struct br_run_list *list);
+/* The data runs of one inode as its tree has them, and the blocks of the tree (`nodes` may be
+ * NULL). Replaces what the lists held. -ENOMEM, -EUCLEAN. */
+int br_tree_collect(struct br_tree *tree, const struct br_inode *inode, struct br_run_list *runs,
+                    struct br_run_list *nodes, struct br_err *err);
 
 #endif

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "array.h"
 #include "checked.h"
 
 int br_extents_add(struct br_extents *list, uint64_t start, uint64_t length)
@@ -20,16 +21,8 @@ int br_extents_add(struct br_extents *list, uint64_t start, uint64_t length)
 			return 0;
 		}
 	}
-	if (list->count == list->capacity) {
-		size_t capacity = list->capacity ? list->capacity * 2 : 64;
-		struct br_extent *items = reallocarray(list->items, capacity, sizeof(*items));
-		if (!items)
-			return -ENOMEM;
-		list->items = items;
-		list->capacity = capacity;
-	}
-	list->items[list->count++] = (struct br_extent){start, length};
-	return 0;
+	struct br_extent item = {start, length};
+	return br_array_push(&list->items, &list->count, &list->capacity, &item, sizeof(item));
 }
 
 static int compare_start(const void *a, const void *b)
@@ -64,4 +57,18 @@ void br_extents_free(struct br_extents *list)
 {
 	free(list->items);
 	*list = (struct br_extents){0};
+}
+
+size_t br_extents_find(const struct br_extents *list, uint64_t at)
+{
+	size_t low = 0, high = list->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (list->items[middle].start + list->items[middle].length <= at)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
 }

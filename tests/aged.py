@@ -18,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
+from disks import sparse_file
 from loops import mounted_image
 from oracles import dumpe2fs, fsck, run
 
@@ -203,8 +204,7 @@ def make_image(folder: Path, variant: Variant, seed: int = 7) -> Path:
     image = folder / f"{variant.name}.img"
     if image.exists():
         return image
-    with image.open("wb") as file:
-        file.truncate(variant.blocks * variant.block_bytes)
+    sparse_file(image, variant.blocks * variant.block_bytes)
     journal = () if variant.mkfs.startswith("-t ext2") else ("-J", "size=4")
     run("mke2fs", "-q", "-F", "-N", "6000", *journal, *variant.mkfs.split(), image,
         variant.blocks)  # fmt: skip

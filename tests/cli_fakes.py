@@ -21,6 +21,7 @@ from blockrep.divide.summary import (
     Outcome,
     Region,
     SegmentSummary,
+    UndivideRequest,
 )
 from blockrep.extents import Extent
 from blockrep.progress import Progress
@@ -238,7 +239,9 @@ class FakeEngine:
         self._work("plan_divide", progress)
         return FakePlan(divide_summary(request.peers, str(device.path)))
 
-    def plan_undivide(self, device: Device, progress: Progress) -> FakePlan:
+    def plan_undivide(
+        self, device: Device, request: UndivideRequest, progress: Progress
+    ) -> FakePlan:
         self._work("plan_undivide", progress)
         plan = divide_summary()
         return FakePlan(

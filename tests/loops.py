@@ -77,12 +77,14 @@ def _bind_free_loop(
             continue
         try:
             fcntl.ioctl(fd, LOOP_CONFIGURE, config)
-            return fd, node
+            # Held for reading alone: who looks for writers does not find us.
+            return os.open(node, os.O_CLOEXEC | os.O_RDONLY), node
         except OSError as error:
-            os.close(fd)
             if error.errno != errno.EBUSY:
                 raise
             time.sleep(0.005)
+        finally:
+            os.close(fd)
     raise OSError(errno.EBUSY, "no free loop device")
 
 

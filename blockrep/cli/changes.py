@@ -12,7 +12,7 @@ from blockrep.cli.session import Session
 from blockrep.cli.terminal import clean
 from blockrep.cli.text import outcome_lines, plan_lines
 from blockrep.disk.device import Device
-from blockrep.divide.summary import DivideRequest, Join, Outcome
+from blockrep.divide.summary import DivideRequest, Join, Outcome, UndivideRequest
 from blockrep.errors import UsageError
 from blockrep.progress import Progress
 
@@ -28,7 +28,11 @@ def run_divide(session: Session, arguments: Namespace) -> None:
 
 
 def run_undivide(session: Session, arguments: Namespace) -> None:
-    _plan_and_commit(session, arguments, session.engine.plan_undivide, "Undivide")
+    def plan(device: Device, progress: Progress) -> Plan:
+        request = UndivideRequest(arguments.shadow_dir, arguments.journal)
+        return session.engine.plan_undivide(device, request, progress)
+
+    _plan_and_commit(session, arguments, plan, "Undivide")
 
 
 def run_recover(session: Session, arguments: Namespace) -> None:

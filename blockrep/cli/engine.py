@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from blockrep.disk.device import Device
-from blockrep.divide.summary import DividedDisk, DivideRequest, DivideSummary, Inspection, Outcome
+from blockrep.divide.summary import (
+    DividedDisk,
+    DivideRequest,
+    DivideSummary,
+    Inspection,
+    Outcome,
+    UndivideRequest,
+)
 from blockrep.progress import Progress
 
 
@@ -33,7 +40,9 @@ class Engine(Protocol):
 
     def plan_divide(self, device: Device, request: DivideRequest, progress: Progress) -> Plan: ...
 
-    def plan_undivide(self, device: Device, progress: Progress) -> Plan: ...
+    def plan_undivide(
+        self, device: Device, request: UndivideRequest, progress: Progress
+    ) -> Plan: ...
 
     def commit_plan(self, device: Device, plan: Any, progress: Progress) -> Outcome: ...
 

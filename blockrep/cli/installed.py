@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from blockrep.disk.device import Device
-from blockrep.divide.summary import DividedDisk, DivideRequest, Inspection, Outcome
+from blockrep.divide.summary import DividedDisk, DivideRequest, Inspection, Outcome, UndivideRequest
 from blockrep.errors import DeviceBusy
 from blockrep.progress import Progress
 
@@ -42,10 +42,10 @@ class InstalledEngine:
 
         return plan_divide(device, request, progress)
 
-    def plan_undivide(self, device: Device, progress: Progress) -> Any:
+    def plan_undivide(self, device: Device, request: UndivideRequest, progress: Progress) -> Any:
         from blockrep.divide.undivide import plan_undivide
 
-        return plan_undivide(device, progress)
+        return plan_undivide(device, request, progress)
 
     def commit_plan(self, device: Device, plan: Any, progress: Progress) -> Outcome:
         from blockrep.divide.commit import commit_plan

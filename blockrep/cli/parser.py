@@ -123,6 +123,7 @@ def build_parser() -> Parser:
     undivide = _add(verbs, "undivide", "give the second area back", _UNDIVIDE)
     _add_disk(undivide)
     _add_confirmation(undivide)
+    _add_work_places(undivide)
     return parser
 
 
@@ -187,6 +188,10 @@ def _add_divide(verbs: _Verbs[Parser]) -> None:
         "--defrag", action="store_true", help="join files in further rounds until none improves"
     )
     joining.add_argument("--no-join", action="store_true", help="move only what must move; fastest")
+    _add_work_places(verb)
+
+
+def _add_work_places(verb: Parser) -> None:
     verb.add_argument(
         "--shadow-dir",
         type=Path,
@@ -208,7 +213,7 @@ def _add_recover(verbs: _Verbs[Parser]) -> None:
         "--back", action="store_true", help="return to the disk as it was before the change"
     )
     verb.add_argument(
-        "--journal", type=Path, metavar="FILE", help="the file that `divide --journal` wrote"
+        "--journal", type=Path, metavar="FILE", help="the file that `--journal` named before"
     )
 
 

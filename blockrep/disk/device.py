@@ -16,7 +16,6 @@ import mmap
 import os
 import stat
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -169,15 +168,6 @@ class Device:
             os.fsync(self._fd)
         except OSError as error:
             raise self._io_error("flush", 0, error) from error
-
-    @contextlib.contextmanager
-    def released(self) -> Iterator[None]:
-        """Let another program hold the device meanwhile; `DeviceBusy` if it does not let go."""
-        self.close()
-        try:
-            yield
-        finally:
-            self._open()
 
     def drop_caches(self) -> None:
         """Make buffered readers of the whole device see the medium (block devices only)."""

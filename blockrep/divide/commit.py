@@ -98,5 +98,5 @@ def _join_transaction(device: Device, plan: HostPlan, request: DivideRequest) ->
     stages = build_stages(device, LogKind.DEFRAGMENT, plan, Surroundings())
     unit, start = plan.host.block_bytes, plan.host.offset_bytes
     free = intersect(scale(plan.free_before, unit, start), scale(plan.free_after, unit, start))
-    _, site = choose_site(stages, plan, request, [("free blocks", free)])
+    _, site = choose_site(stages, plan, request.journal, [("free blocks", free)])
     return Transaction(LogKind.DEFRAGMENT, plan, stages, new_identity(), site)

@@ -116,7 +116,7 @@ def _measure_ext(
 ) -> PartitionFacts:
     judge_host(device, superblock, length)
     if request.fsck:
-        repair_host(device, start)
+        repair_host(device, start, length)
         superblock = read_superblock(device, start, length) or superblock
     judge_cleanliness(superblock)
     with Filesystem.open(str(device.path), start) as filesystem:

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 from blockrep.disk.area import Area, fresh_area_writes
@@ -92,6 +93,9 @@ def plan_divide(device: Device, request: DivideRequest, progress: Progress) -> P
     progress.phase("looking at the disk")
     refuse_partition(device.path)
     refuse_if_held(device.path)
+    # The core and e2fsprogs read through the cache of the whole disk, which does not know what was
+    # written through a partition's.
+    device.drop_caches()
     if request.journal:
         check_journal_file(request.journal, device)
     refuse_interrupted(device)
@@ -173,7 +177,7 @@ def _assemble(
         around = Surroundings(table=steps, others=moves, second_area=second)
         stages = build_stages(device, LogKind.DIVIDE, host_plan, around)
         place, site = choose_site(
-            stages, host_plan, request, divide_candidates(table, layout, host_plan)
+            stages, host_plan, request.journal, divide_candidates(table, layout, host_plan)
         )
         transaction = Transaction(LogKind.DIVIDE, host_plan, stages, new_identity(), site)
         plain = ()
@@ -223,12 +227,12 @@ def divide_candidates(
 def choose_site(
     stages: Sequence[ChangeStage],
     plan: HostPlan,
-    request: DivideRequest,
+    journal: Path | None,
     candidates: Sequence[tuple[str, Sequence[Extent]]],
 ) -> tuple[str, LogSite]:
     """The user's file, or the first place on the disk that has room."""
-    if request.journal:
-        return f"the file {request.journal}", LogSite(file=request.journal)
+    if journal:
+        return f"the file {journal}", LogSite(file=journal)
     copies = [Extent(c.dst, c.length) for c in plan.copies]
     avoid = [
         *written_extents(stages),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from pathlib import Path
 
 from blockrep.disk.device import Device
+from blockrep.disk.loop import loop_device
 from blockrep.disk.superblock import Superblock
 from blockrep.divide.survey import check_filesystem, host_name, read_superblock
 from blockrep.errors import (
@@ -17,6 +17,9 @@ from blockrep.errors import (
 )
 from blockrep.programs import run_program
 from blockrep.progress import Progress
+
+# $0 is the device, $1 where to mount it.
+MOUNT_AND_LIST = 'mount -t ext4 -o ro,noload "$0" "$1" && ls -A "$1"'
 
 
 def prove_host(device: Device, host_offset_bytes: int, progress: Progress) -> tuple[str, ...]:
@@ -55,18 +58,22 @@ def _mount_once(device: Device, host_offset_bytes: int, superblock: Superblock) 
 
 
 def _mount(device: Device, host_offset_bytes: int, superblock: Superblock) -> str:
+    """In a mount namespace of its own, so that not even a kill leaves the mount behind."""
     length = superblock.blocks * superblock.block_bytes
-    options = f"ro,noload,loop,offset={host_offset_bytes},sizelimit={length}"
-    with tempfile.TemporaryDirectory(prefix="blockrep-proof-") as name:
-        folder = Path(name)
-        result = run_program(
-            ["mount", "-t", "ext4", "-o", options, str(device.path), str(folder)], timeout_s=120
-        )
-        if result.returncode:
-            why = (result.stderr.strip().splitlines() or ["no reason given"])[0]
-            return f"it could not be mounted for a test: {why.removeprefix('mount: ')}"
-        try:
-            count = sum(1 for _ in folder.iterdir())
-        finally:
-            run_program(["umount", str(folder)], timeout_s=120)
+    with (
+        loop_device(
+            device.path,
+            host_offset_bytes,
+            length,
+            read_only=True,
+            sector_bytes=device.sector_bytes,
+        ) as node,
+        tempfile.TemporaryDirectory(prefix="blockrep-proof-") as folder,
+    ):
+        look = ["sh", "-c", MOUNT_AND_LIST, str(node), folder]
+        result = run_program(["unshare", "--mount", *look], timeout_s=120)
+    if result.returncode:
+        why = (result.stderr.strip().splitlines() or ["no reason given"])[0]
+        return f"it could not be mounted for a test: {why.removeprefix('mount: ')}"
+    count = len(result.stdout.splitlines())
     return f"the kernel mounts it read-only ({count} entries in its root)"

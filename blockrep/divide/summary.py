@@ -36,6 +36,14 @@ class DivideRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class UndivideRequest:
+    """Where an undivide may work, if not in memory and on the disk itself."""
+
+    shadow_dir: Path | None = None
+    journal: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Region:
     """One stretch of the disk.
 

@@ -10,6 +10,7 @@ import re
 import struct
 
 from blockrep.disk.device import Device
+from blockrep.disk.loop import loop_device
 from blockrep.disk.superblock import (
     STATE_ERRORS,
     STATE_VALID,
@@ -19,6 +20,7 @@ from blockrep.disk.superblock import (
     parse_superblock,
 )
 from blockrep.errors import (
+    DiskState,
     FilesystemDamaged,
     FilesystemNotClean,
     FilesystemUnsupported,
@@ -98,15 +100,27 @@ def host_name(device: Device, host_offset_bytes: int) -> str:
     return f"{device.path}?offset={host_offset_bytes}" if host_offset_bytes else str(device.path)
 
 
-def repair_host(device: Device, host_offset_bytes: int) -> None:
-    """`e2fsck -fy`, as the user asked with --fsck; `FilesystemDamaged` when that is not enough."""
-    with device.released():
-        result = run_program(["e2fsck", "-f", "-y", host_name(device, host_offset_bytes)])
+def repair_host(device: Device, host_offset_bytes: int, length_bytes: int) -> None:
+    """`e2fsck -fy`, as the user asked with --fsck; `FilesystemDamaged` when that is not enough.
+
+    On a loop device: when it has replayed a journal it opens the filesystem again, and forgets an
+    offset. The disk stays held by us meanwhile.
+    """
+    with loop_device(
+        device.path,
+        host_offset_bytes,
+        length_bytes,
+        read_only=False,
+        sector_bytes=device.sector_bytes,
+    ) as node:
+        result = run_program(["e2fsck", "-f", "-y", str(node)])
+    device.flush()
     device.drop_caches()
     if result.returncode > 1:
         raise FilesystemDamaged(
             f"e2fsck could not repair the filesystem: {_last_line(result)}",
             hint="run e2fsck by hand",
+            state=DiskState.UNKNOWN,
         )
 
 

@@ -14,28 +14,25 @@ from blockrep.disk.whole import refuse_partition
 from blockrep.disk.writes import Stage, Write
 from blockrep.divide.host import Goal, Host, HostPlan, find_host, plan_host
 from blockrep.divide.interrupted import refuse_interrupted
+from blockrep.divide.journal_file import check_journal_file
 from blockrep.divide.layout import PartitionMove
 from blockrep.divide.log import Change, LogKind
-from blockrep.divide.log_place import place_log
 from blockrep.divide.moves import move_changes
 from blockrep.divide.overlay import Overlay
-from blockrep.divide.plan import Plan, metadata_bytes
+from blockrep.divide.plan import Plan, choose_site, metadata_bytes
 from blockrep.divide.regions import list_regions
 from blockrep.divide.show import name_filesystem, segments_of
-from blockrep.divide.summary import Cell, DivideSummary, Join
+from blockrep.divide.summary import Cell, DivideSummary, Join, UndivideRequest
 from blockrep.divide.survey import (
     judge_cleanliness,
     judge_host,
     refuse_bad_blocks,
 )
 from blockrep.divide.transaction import (
-    LogSite,
     Surroundings,
     Transaction,
     build_stages,
-    log_size,
     new_identity,
-    written_extents,
 )
 from blockrep.divide.undo_layout import plan_undo
 from blockrep.errors import NotDivided
@@ -43,11 +40,16 @@ from blockrep.extents import Extent, intersect, scale, subtract
 from blockrep.progress import Progress
 
 
-def plan_undivide(device: Device, progress: Progress) -> Plan:
+def plan_undivide(device: Device, request: UndivideRequest, progress: Progress) -> Plan:
     """Plan the way back; `NotDivided` when there is no area. What peers stored is lost with it."""
     progress.phase("looking at the disk")
     refuse_partition(device.path)
     refuse_if_held(device.path)
+    if request.journal:
+        check_journal_file(request.journal, device)
+    # The core and e2fsprogs read through the cache of the whole disk, which does not know what was
+    # written through a partition's.
+    device.drop_caches()
     refuse_interrupted(device)
     table = read_table(device)
     found = find_area(device, table)
@@ -62,15 +64,14 @@ def plan_undivide(device: Device, progress: Progress) -> Plan:
         summary = _summarise(device, table, new_table, area, None, "not needed", notes)
         return Plan("undivided", summary, None, (*steps, wipe))
     goal = Goal(blocks, Join.NO_JOIN, {})
-    plan = plan_host(device, host, goal, None, progress)
+    plan = plan_host(device, host, goal, request.shadow_dir, progress)
     try:
         back = table_stages(Overlay(device, steps), new_table, table, _area_extent(area))
         moved = (c for m in _returning(table, new_table) for c in move_changes(device, m))
         around = Surroundings(steps, back, (*moved, *_wiped_area(device, area, plan)))
         stages = build_stages(device, LogKind.UNDIVIDE, plan, around)
-        avoid = [*written_extents(stages), _area_extent(area)]
-        place, extents = place_log(log_size(stages), _candidates(area, table, plan), avoid)
-        transaction = Transaction(LogKind.UNDIVIDE, plan, stages, new_identity(), LogSite(extents))
+        place, site = choose_site(stages, plan, request.journal, _candidates(area, table, plan))
+        transaction = Transaction(LogKind.UNDIVIDE, plan, stages, new_identity(), site)
         summary = _summarise(device, table, new_table, area, transaction, place, notes)
         return Plan("undivided", summary, transaction, ())
     except BaseException:

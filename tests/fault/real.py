@@ -8,7 +8,7 @@ from blockrep.disk.device import Device
 from blockrep.divide.commit import commit_plan
 from blockrep.divide.plan import plan_divide
 from blockrep.divide.recover import recover_disk
-from blockrep.divide.summary import DivideRequest
+from blockrep.divide.summary import DivideRequest, UndivideRequest
 from blockrep.divide.undivide import plan_undivide
 from blockrep.progress import Silent
 from fault.engine import NOTHING
@@ -39,5 +39,5 @@ class UndivideEngine(Recoverer):
     """`blockrep undivide`."""
 
     def run(self, device: Device) -> None:
-        with plan_undivide(device, Silent()) as plan:
+        with plan_undivide(device, UndivideRequest(), Silent()) as plan:
             commit_plan(device, plan, Silent())

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from disks import sparse_file
 from loops import loop_device
 from oracles import run
 
@@ -27,10 +28,7 @@ LINUX = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    path = tmp_path / "disk.img"
-    with path.open("wb") as file:
-        file.truncate(64 * MIB)
-    return path
+    return sparse_file(tmp_path / "disk.img", 64 * MIB)
 
 
 def label(node: Path, script: str) -> None:

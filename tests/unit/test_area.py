@@ -6,6 +6,8 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from disks import sparse_file
+from examples import AREA
 
 from blockrep.cli.parser import MAX_PEERS
 from blockrep.disk.area import (
@@ -14,8 +16,6 @@ from blockrep.disk.area import (
     MAX_SEGMENTS,
     SLOT_OFFSETS,
     Area,
-    AreaSegment,
-    ChangedPartition,
     area_writes,
     bare_area_start,
     build_area,
@@ -36,49 +36,13 @@ DISK = 64 * MIB
 
 
 def make_area(generation: int = 1, **changes: object) -> Area:
-    area = Area(
-        instance_id=bytes(range(16)),
-        generation=generation,
-        created_s=1_700_000_000,
-        disk_bytes=DISK,
-        sector_bytes=512,
-        table_kind=TableKind.GPT,
-        divider_bytes=16 * MIB,
-        area_start_bytes=16 * MIB,
-        first_end_bytes=15 * MIB,
-        host=1,
-        host_block_bytes=4096,
-        host_old_blocks=15000,
-        reserve=None,
-        segments=(
-            AreaSegment(
-                1, 20 * MIB, 20 * MIB, 12 * MIB, 4 * MIB, "00112233-4455-6677-8899-AABBCCDDEEFF"
-            ),
-            AreaSegment(
-                2,
-                40 * MIB,
-                20 * MIB,
-                12 * MIB,
-                4 * MIB,
-                "10112233-4455-6677-8899-AABBCCDDEEFF",
-                "Zoë's PC",
-                bytes(range(32)),
-            ),
-        ),
-        changed=(
-            ChangedPartition(1, MIB, 62 * MIB),
-            ChangedPartition(5, 50 * MIB, MIB, is_swap=True),
-            ChangedPartition(2, 0, 0),
-        ),
-    )
-    return dataclasses.replace(area, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(AREA, generation=generation, **changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Path:
-    path = tmp_path / "disk.img"
-    with path.open("wb") as file:
-        file.truncate(DISK)
+    path = sparse_file(tmp_path / "disk.img", DISK)
+    with path.open("r+b") as file:
         file.seek(16 * MIB)
         file.write(b"\xa5" * AREA_BYTES)
     return path
@@ -212,9 +176,7 @@ def test_found_by_record_on_mbr(disk: Path) -> None:
 
 
 def test_found_at_the_end_without_a_table(tmp_path: Path) -> None:
-    path = tmp_path / "bare.img"
-    with path.open("wb") as file:
-        file.truncate(DISK + 70000)
+    path = sparse_file(tmp_path / "bare.img", DISK + 70000)
     start = bare_area_start(DISK + 70000)
     assert start == DISK - AREA_BYTES
     area = make_area(

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from cli_fakes import GIB, UUID, FakeEngine
+from disks import sparse_file
 
 from blockrep import errors
 from blockrep.cli.main import main
@@ -29,10 +30,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Path:
-    path = tmp_path / "disk.img"
-    with path.open("wb") as file:
-        file.truncate(9 * GIB)
-    return path
+    return sparse_file(tmp_path / "disk.img", 9 * GIB)
 
 
 @pytest.fixture

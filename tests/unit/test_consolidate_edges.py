@@ -20,6 +20,7 @@ from aged import (
     make_shadow,
     write_file,
 )
+from disks import sparse_file
 from loops import mounted_image
 from oracles import dumpe2fs, fsck, run
 
@@ -50,9 +51,7 @@ def check_contents(image: Path, shadow: Path, block_bytes: int) -> None:
 
 
 def empty_filesystem(folder: Path, mkfs: str, blocks: int, block_bytes: int) -> Path:
-    image = folder / "fs.img"
-    with image.open("wb") as file:
-        file.truncate(blocks * block_bytes)
+    image = sparse_file(folder / "fs.img", blocks * block_bytes)
     run("mke2fs", "-q", "-F", *mkfs.split(), image, blocks)
     return image
 

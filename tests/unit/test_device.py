@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from disks import sparse_file
 from loops import loop_device
 
 from blockrep.disk import device as device_module
@@ -150,9 +151,7 @@ def test_write_outside_writes_nothing(disk: Path, content: bytes) -> None:
 
 def test_an_image_on_a_disk_of_large_sectors(tmp_path: Path, attach: LoopMaker) -> None:
     """O_DIRECT follows the sectors of the disk below the file, not those of the image."""
-    outer = tmp_path / "outer.img"
-    with outer.open("wb") as file:
-        file.truncate(16 << 20)
+    outer = sparse_file(tmp_path / "outer.img", 16 << 20)
     loop = attach(outer, sector_bytes=4096)
     subprocess.run(["mke2fs", "-q", "-t", "ext4", str(loop)], check=True)
     folder = tmp_path / "mounted"

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from disks import sparse_file
 
 from blockrep.disk.device import Device
 from blockrep.disk.superblock import parse_superblock, with_checksum
@@ -27,9 +28,7 @@ LOG_AT = 10 * MIB
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Path:
-    path = tmp_path / "disk.img"
-    with path.open("wb") as file:
-        file.truncate(16 * MIB)
+    path = sparse_file(tmp_path / "disk.img", 16 * MIB)
     subprocess.run(
         f"mke2fs -q -F -t ext4 -b 4096 -O ^sparse_super,^resize_inode {path} 2048".split(),
         check=True,

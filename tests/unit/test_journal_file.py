@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from disks import sparse_file
 from loops import loop_device, mounted
 from oracles import run
 
@@ -19,10 +20,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Path:
-    path = tmp_path / "disk.img"
-    with path.open("wb") as file:
-        file.truncate(32 * MIB)
-    return path
+    return sparse_file(tmp_path / "disk.img", 32 * MIB)
 
 
 def refusal(path: Path, disk: Path) -> str:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from disks import sparse_file
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import dumpe2fs, run
@@ -38,9 +39,7 @@ OPTIONS = (
 
 @pytest.fixture(params=OPTIONS)
 def image(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    path = tmp_path / "fs.img"
-    with path.open("wb") as file:
-        file.truncate(96 << 20)
+    path = sparse_file(tmp_path / "fs.img", 96 << 20)
     run("mke2fs", "-q", "-F", *request.param.split(), path)
     return path
 

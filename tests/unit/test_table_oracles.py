@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from disks import sparse_file
 from oracles import run
 
 from blockrep.disk.device import Device
@@ -60,9 +61,7 @@ def divided(kind: str, old: Table) -> Table:
 
 @pytest.fixture(params=["gpt", "dos"])
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
-    path = tmp_path / "disk"
-    with path.open("wb") as file:
-        file.truncate(64 * MIB)
+    path = sparse_file(tmp_path / "disk", 64 * MIB)
     run("sfdisk", "--quiet", str(path), stdin=SCRIPTS[request.param])
     return request.param, path
 
@@ -139,9 +138,7 @@ def apply(path: Path, stages: tuple[Stage, ...]) -> None:
 
 @pytest.fixture
 def gpt(tmp_path: Path) -> Path:
-    path = tmp_path / "disk"
-    with path.open("wb") as file:
-        file.truncate(64 * MIB)
+    path = sparse_file(tmp_path / "disk", 64 * MIB)
     run("sfdisk", "--quiet", str(path), stdin=SCRIPTS["gpt"])
     return path
 

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from disks import sparse_file
 from loops import loop_device
 from oracles import run
 
@@ -19,8 +20,7 @@ MIB = 1 << 20
 
 
 def make_image(path: Path, script: str, size_mib: int = 64) -> Path:
-    with path.open("wb") as file:
-        file.truncate(size_mib * MIB)
+    sparse_file(path, size_mib * MIB)
     run_sfdisk(path, script)
     return path
 

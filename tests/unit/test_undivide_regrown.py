@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from disks import sparse_file
 
 from blockrep.disk.device import Device
 from blockrep.disk.superblock import parse_superblock
@@ -14,7 +15,7 @@ from blockrep.divide.interrupted import is_interrupted
 from blockrep.divide.lock import parse_lock
 from blockrep.divide.plan import plan_divide
 from blockrep.divide.recover import recover_disk
-from blockrep.divide.summary import DivideRequest, Join
+from blockrep.divide.summary import DivideRequest, Join, UndivideRequest
 from blockrep.divide.undivide import plan_undivide
 from blockrep.errors import DeviceIO
 from blockrep.progress import Silent
@@ -44,7 +45,7 @@ def test_undivide_leaves_the_grown_metadata_alone(tmp_path: Path, mkfs: tuple[st
         request = DivideRequest(first_bytes=32 * MIB, peers=1, join=Join.NO_JOIN)
         with plan_divide(device, request, Silent()) as plan:
             commit_plan(device, plan, Silent())
-        with plan_undivide(device, Silent()) as plan:
+        with plan_undivide(device, UndivideRequest(), Silent()) as plan:
             commit_plan(device, plan, Silent())
     check = subprocess.run(
         ["e2fsck", "-fn", f"{disk}?offset={MIB}"], capture_output=True, text=True, check=False
@@ -54,8 +55,7 @@ def test_undivide_leaves_the_grown_metadata_alone(tmp_path: Path, mkfs: tuple[st
 
 def _blank_disk(path: Path, size: int, mkfs: tuple[str, ...]) -> Path:
     """A disk of zeros with one partition from 1 MiB on, and a filesystem in it."""
-    with path.open("wb") as file:
-        file.truncate(size)
+    sparse_file(path, size)
     start, sectors = MIB // 512, size // 512 - 4096
     subprocess.run(
         ["sfdisk", "--quiet", str(path)],
@@ -81,7 +81,10 @@ def test_a_fresh_backup_superblock_is_locked_until_the_commit_point(tmp_path: Pa
         request = DivideRequest(first_bytes=32 * MIB, peers=1, join=Join.NO_JOIN)
         with plan_divide(device, request, Silent()) as plan:
             commit_plan(device, plan, Silent())
-    with _CutAtCommit(disk, writable=True) as device, plan_undivide(device, Silent()) as plan:
+    with (
+        _CutAtCommit(disk, writable=True) as device,
+        plan_undivide(device, UndivideRequest(), Silent()) as plan,
+    ):
         with pytest.raises(DeviceIO, match="cut"):
             commit_plan(device, plan, Silent())
         assert plan.transaction
@@ -103,7 +106,7 @@ def test_a_backup_given_up_is_not_taken_for_a_filesystem_of_the_reserve(tmp_path
         with plan_divide(device, request, Silent()) as plan:
             commit_plan(device, plan, Silent())
         assert not is_interrupted(device)
-        with plan_undivide(device, Silent()) as plan:
+        with plan_undivide(device, UndivideRequest(), Silent()) as plan:
             commit_plan(device, plan, Silent())
 
 

@@ -76,3 +76,10 @@ def test_what_is_no_filesystem(tmp_path: Path) -> None:
     blank.write_bytes(bytes(1 << 20))
     with pytest.raises(FilesystemDamaged):
         Filesystem.open(blank)
+
+
+def test_the_library_s_errors_have_words(tmp_path: Path) -> None:
+    image = tmp_path / "nothing"
+    image.write_bytes(bytes(1 << 20))
+    with pytest.raises(FilesystemDamaged, match="Bad magic number in super-block"):
+        Filesystem.open(image)
