@@ -45,6 +45,6 @@ def test_the_licence_is_installed() -> None:
 
 
 def test_the_udev_rule_runs_when_the_partition_type_is_known() -> None:
-    """60-persistent-storage.rules imports what blkid says; udisks (80) and systemd (99) act on it."""
+    """60-persistent-storage.rules asks blkid for it; udisks (80) and systemd (99) act on it."""
     rules = [path.name for path in (SOURCE.parent / "udev").iterdir()]
     assert all("60-persistent-storage.rules" < name < "80-udisks2.rules" for name in rules)
