@@ -253,8 +253,8 @@ class FakeEngine:
         self._work("commit_plan", progress)
         return Outcome("divided", str(device.path), ("8 segments",), 4.0, 523 * MIB)
 
-    def is_interrupted(self, device: Device) -> bool:
-        self.calls.append("is_interrupted")
+    def can_recover(self, device: Device) -> bool:
+        self.calls.append("can_recover")
         return self.interrupted
 
     def recover_disk(

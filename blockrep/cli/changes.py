@@ -38,7 +38,7 @@ def run_undivide(session: Session, arguments: Namespace) -> None:
 def run_recover(session: Session, arguments: Namespace) -> None:
     """A disk that needs nothing is only looked at: it may be in use."""
     with session.engine.open_device(arguments.disk, writable=False) as device:
-        writable = session.engine.is_interrupted(device)
+        writable = session.engine.can_recover(device)
     with session.engine.open_device(arguments.disk, writable=writable) as device:
         session.committing = writable
         with session.progress() as progress:

@@ -53,10 +53,10 @@ class InstalledEngine:
         outcome: Outcome = commit_plan(device, plan, progress)
         return outcome
 
-    def is_interrupted(self, device: Device) -> bool:
-        from blockrep.divide.interrupted import is_interrupted
+    def can_recover(self, device: Device) -> bool:
+        from blockrep.divide.interrupted import can_recover
 
-        return is_interrupted(device)
+        return can_recover(device)
 
     def recover_disk(
         self, device: Device, progress: Progress, *, back: bool, journal: Path | None

@@ -66,6 +66,16 @@ def read_standing_gpt(source: Source) -> Table:
     return to_table(source, standing)
 
 
+def read_copies(source: Source) -> tuple[Table | None, Table | None]:
+    """The primary and the backup, each for itself; None for one that is not whole."""
+    primary, _ = try_copy(source, gpt.PRIMARY_LBA)
+    backup, _ = try_copy(source, source.size_bytes // source.sector_bytes - 1)
+    return (
+        None if primary is None else to_table(source, primary),
+        None if backup is None else to_table(source, backup),
+    )
+
+
 def _primary_damaged(source: Source, fault: str, last_lba: int) -> TableDamaged:
     backup, _ = try_copy(source, last_lba)
     if backup is not None:

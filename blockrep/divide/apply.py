@@ -7,10 +7,15 @@ docs/invariants.md.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
+
 from blockrep.disk.device import Device
 from blockrep.disk.superblock import SUPERBLOCK_BYTES
+from blockrep.disk.writes import Stage
 from blockrep.divide.lock import HALF_BYTES, LogPointer, build_lock, parse_lock
 from blockrep.divide.log import Log, Record, StageKind
+from blockrep.errors import BlockrepError, DiskState
 from blockrep.extents import round_down, round_up
 from blockrep.progress import Progress
 
@@ -24,6 +29,29 @@ def put(device: Device, offset_bytes: int, data: bytes) -> None:
         around[offset_bytes - start : offset_bytes - start + len(data)] = data
         data = bytes(around)
     device.write(start, data)
+
+
+def write_stages(device: Device, stages: Sequence[Stage]) -> None:
+    """Carry out stages that need no log; an error leaves the disk resumable."""
+    try:
+        for stage in stages:
+            for write in stage.writes:
+                device.write(write.offset_bytes, write.data)
+            device.flush()
+    except BlockrepError as error:
+        error.state = DiskState.RESUMABLE
+        raise
+
+
+@contextlib.contextmanager
+def after_commit() -> Iterator[None]:
+    """What fails here fails on a disk that is changed already, and must not say otherwise."""
+    try:
+        yield
+    except BlockrepError as error:
+        if error.state is DiskState.UNCHANGED:
+            error.state = DiskState.UNKNOWN
+        raise
 
 
 def lock_host(device: Device, log: Log, pointer: LogPointer) -> None:

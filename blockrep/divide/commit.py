@@ -7,6 +7,7 @@ import time
 from blockrep.disk.device import Device
 from blockrep.disk.kernel import tell_kernel
 from blockrep.disk.table import read_table
+from blockrep.divide.apply import after_commit, write_stages
 from blockrep.divide.host import Goal, HostPlan, find_host, plan_host
 from blockrep.divide.log import LogKind
 from blockrep.divide.plan import Plan, choose_site
@@ -39,11 +40,9 @@ def commit_plan(device: Device, plan: Plan, progress: Progress) -> Outcome:
         if plan.request and plan.request.join is Join.DEFRAG:
             copied += defragment(device, offset, plan.request, progress, details)
         details += prove_host(device, offset, progress)
-    for stage in plan.plain:
-        for write in stage.writes:
-            device.write(write.offset_bytes, write.data)
-        device.flush()
-    tell_kernel(device.path, read_table(device))
+    write_stages(device, plan.plain)
+    with after_commit():
+        tell_kernel(device.path, read_table(device))
     elapsed = time.monotonic() - started
     return Outcome(plan.action, str(device.path), tuple(details), elapsed, copied)
 

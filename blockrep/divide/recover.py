@@ -21,10 +21,18 @@ from blockrep.disk.superblock import (
     Superblock,
     with_checksum,
 )
-from blockrep.disk.table import read_standing_table, read_table
+from blockrep.disk.table import read_standing_table, read_table, table_stages
 from blockrep.disk.whole import refuse_partition
-from blockrep.divide.apply import lock_host, put, run_after_commit, run_back, run_forward
-from blockrep.divide.interrupted import host_places, locked_backups
+from blockrep.divide.apply import (
+    after_commit,
+    lock_host,
+    put,
+    run_after_commit,
+    run_back,
+    run_forward,
+    write_stages,
+)
+from blockrep.divide.interrupted import half_written_table, host_places, locked_backups
 from blockrep.divide.lock import HALF_BYTES, LogPlace, LogPointer, parse_lock, parse_mark
 from blockrep.divide.log import (
     HAS_OLD,
@@ -73,7 +81,8 @@ def recover_disk(
         if file:
             file.close()
     if action != "nothing to do":
-        tell_kernel(device.path, read_table(device))
+        with after_commit():
+            tell_kernel(device.path, read_table(device))
     return Outcome(action, str(device.path), tuple(details), time.monotonic() - started, 0)
 
 
@@ -104,7 +113,16 @@ def _recover(
             return action, details + (late if back and action == "finished" else [])
         if unlock_orphans(device, offset, superblock):
             return "backed out", ["backup superblocks were unlocked; nothing else had been changed"]
-    return "nothing to do", []
+    return _from_tables(device)
+
+
+def _from_tables(device: Device) -> tuple[str, list[str]]:
+    """Without a filesystem there is no lock: the copies of the table are made to say the same."""
+    standing = half_written_table(device)
+    if standing is None:
+        return "nothing to do", []
+    write_stages(device, table_stages(device, standing, standing))
+    return "finished", ["both copies of the partition table say again what the table in force says"]
 
 
 def _from_lock(
