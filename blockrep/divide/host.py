@@ -97,6 +97,11 @@ class HostPlan:
     shadow: Shadow
 
     @property
+    def end_bytes(self) -> int:
+        """Where the new filesystem ends on the disk."""
+        return self.host.offset_bytes + self.after.blocks * self.host.block_bytes
+
+    @property
     def copy_bytes(self) -> int:
         return sum(c.length for c in self.copies) * self.host.block_bytes
 

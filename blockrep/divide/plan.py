@@ -24,13 +24,10 @@ from blockrep.divide.layout import Layout, describe_area, plan_layout
 from blockrep.divide.log import ChangeStage, LogKind
 from blockrep.divide.log_place import place_log
 from blockrep.divide.moves import move_changes
-from blockrep.divide.regions import list_regions
-from blockrep.divide.show import name_filesystem
+from blockrep.divide.summarise import summarise
 from blockrep.divide.summary import (
-    Cell,
     DivideRequest,
     DivideSummary,
-    SegmentSummary,
 )
 from blockrep.divide.survey import find_pinned, refuse_bad_blocks
 from blockrep.divide.transaction import (
@@ -50,8 +47,6 @@ from blockrep.segment.header import segment_writes
 FIRST_GAP_BYTES = 1 << 20
 TABLE_SCRATCH_BYTES = 1 << 20
 RESERVE_FRONT_BYTES = 1 << 20
-# What the estimate goes by: a middling disk, read and written in turn.
-ASSUMED_BYTES_PER_S = 150_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +176,8 @@ def _assemble(
         )
         transaction = Transaction(LogKind.DIVIDE, host_plan, stages, new_identity(), site)
         plain = ()
-    summary = _summarise(device, table, layout, area, transaction, place)
+    after = (layout.new_table, area)
+    summary = summarise(device, area, (table, None), after, host_plan, place, layout.notes)
     return Plan("divided", summary, transaction, plain, request)
 
 
@@ -240,57 +236,3 @@ def choose_site(
     ]
     name, extents = place_log(log_size(stages), candidates, avoid)
     return name, LogSite(extents)
-
-
-def metadata_bytes(transaction: Transaction | None) -> int:
-    """How much of the filesystem's metadata is rewritten."""
-    return sum(c.length_bytes for c in transaction.host.writes.metadata) if transaction else 0
-
-
-def _summarise(
-    device: Device,
-    table: Table,
-    layout: Layout,
-    area: Area,
-    transaction: Transaction | None,
-    place: str,
-) -> DivideSummary:
-    plan = transaction.host if transaction else None
-    stats = plan.stats if plan else None
-    metadata = metadata_bytes(transaction)
-    copied = plan.copy_bytes if plan else 0
-    named = {p.number: name_filesystem(device, p) for p in table.partitions if not p.is_extended}
-    host_end = plan.host.offset_bytes + plan.after.blocks * plan.host.block_bytes if plan else 0
-    bare = plan.host.superblock.kind if plan and not named else ""
-    return DivideSummary(
-        disk=str(device.path),
-        disk_bytes=device.size_bytes,
-        sector_bytes=device.sector_bytes,
-        table=table.kind.value,
-        divider_bytes=layout.divider_bytes,
-        before=list_regions(table, None, lambda p: named.get(p.number, bare), device.size_bytes),
-        after=list_regions(
-            layout.new_table, area, lambda p: named.get(p.number, bare), layout.first_end_bytes
-        ),
-        host_partition=layout.host_partition,
-        host_end_bytes=host_end,
-        host_blocks_before=plan.host.superblock.blocks if plan else 0,
-        host_blocks_after=plan.after.blocks if plan else 0,
-        files_moved=stats.files_moved if stats else 0,
-        files_joined=stats.files_joined if stats else 0,
-        fragmented_before=plan.picture_before.summary.fragmented_files if plan else 0,
-        fragmented_after=plan.picture_after.summary.fragmented_files if plan else 0,
-        copy_bytes=copied,
-        metadata_bytes=metadata,
-        log_place=place,
-        estimated_s=1 + (2 * copied + 4 * metadata) / ASSUMED_BYTES_PER_S,
-        segments=tuple(
-            SegmentSummary(
-                s.number, s.start_bytes, s.length_bytes, s.capacity_bytes, s.history_bytes, s.uuid
-            )
-            for s in layout.segments
-        ),
-        cells_before=tuple(Cell(*c) for c in plan.picture_before.cells) if plan else (),
-        cells_after=tuple(Cell(*c) for c in plan.picture_after.cells) if plan else (),
-        notes=layout.notes,
-    )

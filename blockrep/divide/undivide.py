@@ -19,10 +19,9 @@ from blockrep.divide.layout import PartitionMove
 from blockrep.divide.log import Change, LogKind
 from blockrep.divide.moves import move_changes
 from blockrep.divide.overlay import Overlay
-from blockrep.divide.plan import Plan, choose_site, metadata_bytes
-from blockrep.divide.regions import list_regions
-from blockrep.divide.show import name_filesystem, segments_of
-from blockrep.divide.summary import Cell, DivideSummary, Join, UndivideRequest
+from blockrep.divide.plan import Plan, choose_site
+from blockrep.divide.summarise import summarise
+from blockrep.divide.summary import Join, UndivideRequest
 from blockrep.divide.survey import (
     judge_cleanliness,
     judge_host,
@@ -57,11 +56,13 @@ def plan_undivide(device: Device, request: UndivideRequest, progress: Progress) 
         raise NotDivided(f"{device.path} is not divided")
     area = found[1]
     new_table, notes = plan_undo(table, area, return_swaps=area.host is not None)
+    notes = ("what peers have stored on this disk will be lost", *notes)
+    sides = ((table, area), (new_table, None))
     host, blocks = _host_and_goal(device, area, new_table)
     steps = table_stages(device, table, new_table, _area_extent(area))
     if host is None:
         wipe = Stage("second-area", (Write(area.area_start_bytes, bytes(AREA_BYTES)),))
-        summary = _summarise(device, table, new_table, area, None, "not needed", notes)
+        summary = summarise(device, area, *sides, None, "not needed", notes)
         return Plan("undivided", summary, None, (*steps, wipe))
     goal = Goal(blocks, Join.NO_JOIN, {})
     plan = plan_host(device, host, goal, request.shadow_dir, progress)
@@ -72,7 +73,7 @@ def plan_undivide(device: Device, request: UndivideRequest, progress: Progress) 
         stages = build_stages(device, LogKind.UNDIVIDE, plan, around)
         place, site = choose_site(stages, plan, request.journal, _candidates(area, table, plan))
         transaction = Transaction(LogKind.UNDIVIDE, plan, stages, new_identity(), site)
-        summary = _summarise(device, table, new_table, area, transaction, place, notes)
+        summary = summarise(device, area, *sides, plan, place, notes)
         return Plan("undivided", summary, transaction, ())
     except BaseException:
         plan.shadow.close()
@@ -138,45 +139,3 @@ def _candidates(area: Area, table: Table, plan: HostPlan) -> list[tuple[str, Seq
         [Extent(area.divider_bytes, end - area.divider_bytes)], [_area_extent(area), *used_after]
     )
     return [("the second area", second), ("free blocks of the filesystem", free)]
-
-
-def _summarise(
-    device: Device,
-    table: Table,
-    new_table: Table,
-    area: Area,
-    transaction: Transaction | None,
-    place: str,
-    notes: tuple[str, ...],
-) -> DivideSummary:
-    plan = transaction.host if transaction else None
-    metadata = metadata_bytes(transaction)
-    named = {p.number: name_filesystem(device, p) for p in table.partitions if not p.is_extended}
-    bare = plan.host.superblock.kind if plan and not named else ""
-    return DivideSummary(
-        disk=str(device.path),
-        disk_bytes=device.size_bytes,
-        sector_bytes=device.sector_bytes,
-        table=table.kind.value,
-        divider_bytes=area.divider_bytes,
-        before=list_regions(table, area, lambda p: named.get(p.number, bare), area.first_end_bytes),
-        after=list_regions(new_table, None, lambda p: named.get(p.number, bare), device.size_bytes),
-        host_partition=area.host,
-        host_end_bytes=plan.host.offset_bytes + plan.after.blocks * plan.host.block_bytes
-        if plan
-        else 0,
-        host_blocks_before=plan.host.superblock.blocks if plan else 0,
-        host_blocks_after=plan.after.blocks if plan else 0,
-        files_moved=0,
-        files_joined=0,
-        fragmented_before=plan.picture_before.summary.fragmented_files if plan else 0,
-        fragmented_after=plan.picture_after.summary.fragmented_files if plan else 0,
-        copy_bytes=plan.copy_bytes if plan else 0,
-        metadata_bytes=metadata,
-        log_place=place,
-        estimated_s=1.0,
-        segments=segments_of(area),
-        cells_before=tuple(Cell(*c) for c in plan.picture_before.cells) if plan else (),
-        cells_after=tuple(Cell(*c) for c in plan.picture_after.cells) if plan else (),
-        notes=("what peers have stored on this disk will be lost", *notes),
-    )
