@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from blockrep.disk.device import Device
 from blockrep.disk.superblock import SUPERBLOCK_BYTES
 from blockrep.disk.writes import Stage
 from blockrep.divide.lock import HALF_BYTES, LogPointer, build_lock, parse_lock
-from blockrep.divide.log import Log, Record, StageKind
+from blockrep.divide.log import Log, Record, RecordStage, StageKind
+from blockrep.divide.table_change import plan_table, table_comes_first
 from blockrep.errors import BlockrepError, DiskState
 from blockrep.extents import round_down, round_up
 from blockrep.progress import Progress
@@ -70,39 +72,46 @@ def lock_host(device: Device, log: Log, pointer: LogPointer) -> None:
 
 def run_forward(device: Device, log: Log, pointer: LogPointer, progress: Progress) -> None:
     """From the locked old host to the end, C6 to C11: all but the mark and the log's header."""
-    for stage in log.stages:
-        if stage.kind is StageKind.BACKUPS:
-            _unlock(device, pointer, [(r.offset_bytes, log.new(r)) for r in stage.records])
-        elif stage.kind not in (StageKind.LOCK, StageKind.TABLE_BACK):
-            for record in stage.records:
-                device_bytes = log.new(record)
-                put(device, record.offset_bytes, device_bytes)
-                progress.advance(len(device_bytes))
-        device.flush()
+    _run_stages(device, log, log.stages, pointer, progress)
 
 
 def run_after_commit(device: Device, log: Log, pointer: LogPointer, progress: Progress) -> None:
     """What comes after the commit point: the backups, and of a divide the table and second area."""
-    committed = False
-    for stage in log.stages:
-        if committed and stage.kind is StageKind.BACKUPS:
-            _unlock(device, pointer, [(r.offset_bytes, log.new(r)) for r in stage.records])
-        elif committed:
-            for record in stage.records:
+    kinds = [stage.kind for stage in log.stages]
+    rest = log.stages[kinds.index(StageKind.SUPER_LOW) + 1 :]
+    _run_stages(device, log, rest, pointer, progress)
+
+
+def _run_stages(
+    device: Device,
+    log: Log,
+    stages: Sequence[RecordStage],
+    pointer: LogPointer,
+    progress: Progress,
+) -> None:
+    """Each kind once; the steps of the table are those from where it stands."""
+    for kind, alike in groupby(stages, key=lambda stage: stage.kind):
+        records = [record for stage in alike for record in stage.records]
+        if kind is StageKind.BACKUPS:
+            _unlock(device, pointer, [(r.offset_bytes, log.new(r)) for r in records])
+        elif kind is StageKind.TABLE:
+            write_stages(device, plan_table(device, log, back=False))
+        elif kind is not StageKind.LOCK:
+            for record in records:
                 put(device, record.offset_bytes, log.new(record))
+                progress.advance(record.length_bytes)
         device.flush()
-        committed = committed or stage.kind is StageKind.SUPER_LOW
 
 
 def run_back(device: Device, log: Log, pointer: LogPointer) -> None:
-    """From any point before the commit to the old state, byte for byte where it mattered."""
+    """From any point before the commit to the old state, byte for byte where it mattered.
+
+    The table goes first: its steps may use a place whose old content comes back afterwards.
+    """
+    if table_comes_first(log):
+        write_stages(device, plan_table(device, log, back=True))
     _put_old(device, log, log.records(StageKind.METADATA))
     device.flush()
-    for stage in log.stages:
-        if stage.kind is StageKind.TABLE_BACK:
-            for record in stage.records:
-                put(device, record.offset_bytes, log.new(record))
-            device.flush()
     _put_old(device, log, log.records(StageKind.SUPER_HIGH))
     device.flush()
     _put_old(device, log, log.records(StageKind.SUPER_LOW))

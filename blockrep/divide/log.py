@@ -52,8 +52,7 @@ class StageKind(IntEnum):
     SUPER_LOW = 4
     BACKUPS = 5
     TABLE = 6
-    TABLE_BACK = 7
-    SECOND_AREA = 8
+    SECOND_AREA = 7
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,9 +35,7 @@ from blockrep.divide.apply import (
 from blockrep.divide.interrupted import half_written_table, host_places, locked_backups
 from blockrep.divide.lock import HALF_BYTES, LogPlace, LogPointer, parse_lock, parse_mark
 from blockrep.divide.log import (
-    HAS_OLD,
     NEW_IS_ON_DISK,
-    SECTOR_BYTES,
     Log,
     LogKind,
     StageKind,
@@ -48,9 +46,10 @@ from blockrep.divide.log_store import FileStore
 from blockrep.divide.prove import prove_host
 from blockrep.divide.summary import Outcome
 from blockrep.divide.survey import read_superblock
+from blockrep.divide.table_change import changes_table, is_our_table, table_comes_first
 from blockrep.divide.transaction import drop_mark, finish
 from blockrep.errors import BlockrepError, DiskState, NoRoomForLog, RecoverFailed
-from blockrep.extents import Extent, intersect, normalise
+from blockrep.extents import Extent, intersect
 from blockrep.progress import Progress
 
 NEEDS_RECOVERY = 0x4
@@ -236,43 +235,19 @@ def _refuse_changed(device: Device, log: Log, superblock: Superblock) -> None:
     """R4: go on only from the state that the transaction left: its size, its tables on the way."""
     if superblock.blocks != log.blocks_after:
         raise RecoverFailed("the filesystem has been resized since")
-    if not _is_our_table(device, log):
+    if changes_table(log) and not is_our_table(device, log):
         raise RecoverFailed("the partition table has been changed since")
 
 
 def _refuse_changed_table(device: Device, log: Log, back: bool) -> None:
     """A locked disk whose table is of others' making: go only where none has to be written."""
-    writes_table = StageKind.TABLE_BACK if back else StageKind.TABLE
-    if not log.records(writes_table) or _is_our_table(device, log):
+    first = table_comes_first(log)
+    if (back and not first) or not changes_table(log) or is_our_table(device, log):
         return
     hint = "restore the partition table as it was"
-    if not back and not log.records(StageKind.TABLE_BACK):
+    if not back and not first:
         hint = "`blockrep recover --back` takes the divide back and leaves the table alone"
     raise RecoverFailed("the partition table has been changed since", hint=hint)
-
-
-def _is_our_table(device: Device, log: Log) -> bool:
-    """Whether every sector of a table that the log writes is what it was or became on the way.
-
-    A table may be written by way of a place that a later stage uses for something else.
-    """
-    steps = (*log.records(StageKind.TABLE), *log.records(StageKind.TABLE_BACK))
-    places = normalise(Extent(r.offset_bytes, r.length_bytes) for r in steps)
-    known: dict[int, set[bytes]] = {}
-    for record in (r for stage in log.stages for r in stage.records):
-        if not intersect([Extent(record.offset_bytes, record.length_bytes)], places):
-            continue
-        images = [log.new(record)] if record.flags & ~HAS_OLD else []
-        images += [log.old(record)] if record.flags & HAS_OLD else []
-        for image in images:
-            for at in range(0, record.length_bytes, SECTOR_BYTES):
-                sector = image[at : at + SECTOR_BYTES]
-                known.setdefault(record.offset_bytes + at, set()).add(sector)
-    return all(
-        device.read(at, SECTOR_BYTES) in known[at]
-        for place in places
-        for at in range(place.start, place.end, SECTOR_BYTES)
-    )
 
 
 def unlock_orphans(device: Device, offset: int, superblock: Superblock) -> bool:

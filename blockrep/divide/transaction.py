@@ -50,12 +50,11 @@ ZERO_PAGE_BYTES = 4096
 class Surroundings:
     """What a transaction changes outside the host's own metadata.
 
-    `table` and `table_back` are the ordered steps to the new partition table and back; `others` is
+    `table` are the ordered steps to the new partition table; `others` is
     written under the lock (swap headers, moved partitions); `second_area` after the table.
     """
 
     table: tuple[Stage, ...] = ()
-    table_back: tuple[Stage, ...] = ()
     others: tuple[Change, ...] = ()
     second_area: tuple[Write, ...] = ()
 
@@ -96,8 +95,7 @@ def build_stages(
         for offset, new in ((c.offset_bytes, c.new) for c in backups)
         if offset in writes.backups_fresh
     )
-    tables = tuple(_table_stage(device, StageKind.TABLE, s) for s in around.table)
-    back = tuple(_table_stage(device, StageKind.TABLE_BACK, s) for s in around.table_back)
+    tables = tuple(_table_stage(device, s) for s in around.table)
     second = tuple(c for w in around.second_area for c in _zero_aware(w))
     core = (
         ChangeStage(StageKind.METADATA, (*writes.metadata, *fresh, *around.others)),
@@ -106,7 +104,7 @@ def build_stages(
     )
     locks = ChangeStage(StageKind.LOCK, supers)
     if kind is LogKind.UNDIVIDE:
-        return (locks, *tables, *back, *core)
+        return (locks, *tables, *core)
     return (locks, *core, *tables, ChangeStage(StageKind.SECOND_AREA, second))
 
 
@@ -118,9 +116,9 @@ def _super_stages(at: int, old: bytes, new: bytes) -> tuple[ChangeStage, ChangeS
     return ChangeStage(StageKind.SUPER_HIGH, (high,)), ChangeStage(StageKind.SUPER_LOW, (low,))
 
 
-def _table_stage(device: Device, kind: StageKind, stage: Stage) -> ChangeStage:
+def _table_stage(device: Device, stage: Stage) -> ChangeStage:
     return ChangeStage(
-        kind,
+        StageKind.TABLE,
         tuple(
             Change(
                 w.offset_bytes,

@@ -18,7 +18,6 @@ from blockrep.divide.journal_file import check_journal_file
 from blockrep.divide.layout import PartitionMove
 from blockrep.divide.log import Change, LogKind
 from blockrep.divide.moves import move_changes
-from blockrep.divide.overlay import Overlay
 from blockrep.divide.plan import Plan, choose_site
 from blockrep.divide.summarise import summarise
 from blockrep.divide.summary import Join, UndivideRequest
@@ -67,9 +66,8 @@ def plan_undivide(device: Device, request: UndivideRequest, progress: Progress) 
     goal = Goal(blocks, Join.NO_JOIN, {})
     plan = plan_host(device, host, goal, request.shadow_dir, progress)
     try:
-        back = table_stages(Overlay(device, steps), new_table, table, _area_extent(area))
         moved = (c for m in _returning(table, new_table) for c in move_changes(device, m))
-        around = Surroundings(steps, back, (*moved, *_wiped_area(device, area, plan)))
+        around = Surroundings(steps, (*moved, *_wiped_area(device, area, plan)))
         stages = build_stages(device, LogKind.UNDIVIDE, plan, around)
         place, site = choose_site(stages, plan, request.journal, _candidates(area, table, plan))
         transaction = Transaction(LogKind.UNDIVIDE, plan, stages, new_identity(), site)
