@@ -12,6 +12,7 @@ import ctypes
 import importlib.util
 import os
 import re
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -58,6 +59,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     _check_installed()
+    # A run that is ended cleans up like one that is interrupted.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings.load_profile("all" if config.getoption("--all") else "ci")
     config.pluginmanager.register(Skips(), "blockrep-skips")
 
