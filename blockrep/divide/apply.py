@@ -106,12 +106,15 @@ def _run_stages(
 def run_back(device: Device, log: Log, pointer: LogPointer) -> None:
     """From any point before the commit to the old state, byte for byte where it mattered.
 
-    The table goes first: its steps may use a place whose old content comes back afterwards.
+    The old table may have records where new metadata lies, so that goes first; and the steps to it
+    may use a place of old metadata, so that goes once more.
     """
-    if table_comes_first(log):
-        write_stages(device, plan_table(device, log, back=True))
     _put_old(device, log, log.records(StageKind.METADATA))
     device.flush()
+    if table_comes_first(log):
+        write_stages(device, plan_table(device, log, back=True))
+        _put_old(device, log, log.records(StageKind.METADATA))
+        device.flush()
     _put_old(device, log, log.records(StageKind.SUPER_HIGH))
     device.flush()
     _put_old(device, log, log.records(StageKind.SUPER_LOW))

@@ -8,10 +8,9 @@ the two tables alone.
 from __future__ import annotations
 
 from blockrep.disk.device import Device
-from blockrep.disk.table import Table, read_standing_table, table_stages
-from blockrep.disk.writes import Stage, Write
+from blockrep.disk.table import read_standing_table, table_stages
+from blockrep.disk.writes import Stage
 from blockrep.divide.log import Log, StageKind
-from blockrep.divide.overlay import Overlay
 from blockrep.errors import TableDamaged
 from blockrep.extents import Extent
 
@@ -34,10 +33,40 @@ def plan_table(device: Device, log: Log, *, back: bool) -> tuple[Stage, ...]:
 
     `TableDamaged` when the device holds neither of them, nor anything between.
     """
-    records = log.records(StageKind.TABLE)
-    old = _table_after(device, [Write(r.offset_bytes, log.old(r)) for r in records])
-    new = _table_after(device, [Write(r.offset_bytes, log.new(r)) for r in records])
-    return table_stages(device, *((new, old) if back else (old, new)), _scratch(device, log))
+    scratch = _scratch(device, log)
+    wanted = read_standing_table(_View(device, log, old=back))
+    if read_standing_table(device) == wanted:
+        return table_stages(device, wanted, wanted, scratch)
+    # The table left is whole only until what comes after its change is written over its records.
+    left = read_standing_table(_View(device, log, old=not back))
+    return table_stages(device, left, wanted, scratch)
+
+
+class _View:
+    """The disk as it was before the transaction, or with the new table laid over it."""
+
+    def __init__(self, device: Device, log: Log, *, old: bool) -> None:
+        self._device = device
+        self._image = log.old if old else log.new
+        self._records = log.records(StageKind.TABLE)
+        if old:
+            self._records += log.records(StageKind.METADATA)
+        self.path = device.path
+        self.size_bytes = device.size_bytes
+        self.sector_bytes = device.sector_bytes
+
+    def read(self, offset_bytes: int, length_bytes: int) -> bytes:
+        """Exactly that many bytes."""
+        data = bytearray(self._device.read(offset_bytes, length_bytes))
+        end_bytes = offset_bytes + length_bytes
+        for record in self._records:
+            start = max(offset_bytes, record.offset_bytes)
+            end = min(end_bytes, record.offset_bytes + record.length_bytes)
+            if start < end:
+                image = self._image(record)
+                piece = image[start - record.offset_bytes : end - record.offset_bytes]
+                data[start - offset_bytes : end - offset_bytes] = piece
+        return bytes(data)
 
 
 def is_our_table(device: Device, log: Log) -> bool:
@@ -47,10 +76,6 @@ def is_our_table(device: Device, log: Log) -> bool:
     except TableDamaged:
         return False
     return True
-
-
-def _table_after(device: Device, writes: list[Write]) -> Table:
-    return read_standing_table(Overlay(device, [Stage("table", tuple(writes))]))
 
 
 def _scratch(device: Device, log: Log) -> Extent | None:

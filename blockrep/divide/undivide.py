@@ -69,7 +69,7 @@ def plan_undivide(device: Device, request: UndivideRequest, progress: Progress) 
         moved = (c for m in _returning(table, new_table) for c in move_changes(device, m))
         around = Surroundings(steps, (*moved, *_wiped_area(device, area, plan)))
         stages = build_stages(device, LogKind.UNDIVIDE, plan, around)
-        place, site = choose_site(stages, plan, request.journal, _candidates(area, table, plan))
+        place, site = choose_site(stages, plan, request.journal, _candidates(area, plan))
         transaction = Transaction(LogKind.UNDIVIDE, plan, stages, new_identity(), site)
         summary = summarise(device, area, *sides, plan, place, notes)
         return Plan("undivided", summary, transaction, ())
@@ -122,9 +122,10 @@ def _wiped_area(device: Device, area: Area, plan: HostPlan) -> list[Change]:
     ]
 
 
-def _candidates(area: Area, table: Table, plan: HostPlan) -> list[tuple[str, Sequence[Extent]]]:
-    """In the second area, which nobody needs any more; else where both filesystems are free.
+def _candidates(area: Area, plan: HostPlan) -> list[tuple[str, Sequence[Extent]]]:
+    """In the segments, which nobody needs any more; else where both filesystems are free.
 
+    Not between the segments: an MBR has records there, and they stand until the table is changed.
     What the grown host keeps in the second area is taken, whether it is written or stands there
     already (zeros of an inode table).
     """
@@ -132,8 +133,7 @@ def _candidates(area: Area, table: Table, plan: HostPlan) -> list[tuple[str, Seq
     free_after = scale(plan.free_after, unit, start)
     free = intersect(scale(plan.free_before, unit, start), free_after)
     used_after = subtract([Extent(start, plan.after.blocks * unit)], free_after)
-    end = table.usable_end_bytes
-    second = subtract(
-        [Extent(area.divider_bytes, end - area.divider_bytes)], [_area_extent(area), *used_after]
-    )
-    return [("the second area", second), ("free blocks of the filesystem", free)]
+    segments = [Extent(s.start_bytes, s.length_bytes) for s in area.segments]
+    segments += [area.reserve] if area.reserve else []
+    second = subtract(segments, used_after)
+    return [("the segments", second), ("free blocks of the filesystem", free)]
