@@ -6,9 +6,24 @@ from pathlib import Path
 
 from oracles import run
 
+from blockrep.disk.device import Device
+from blockrep.errors import DeviceIO
+
 MIB = 1 << 20
 GIB = 1 << 30
 START_BYTES = MIB
+
+
+class CutDevice(Device):
+    """Fails from its `left`-th write on, as if the power had gone."""
+
+    left = 1 << 30
+
+    def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise DeviceIO("cut")
+        super().write(offset_bytes, data)
 
 
 def sparse_file(path: Path, size_bytes: int) -> Path:

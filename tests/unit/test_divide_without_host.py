@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from disks import MIB, CutDevice, sparse_file
 
 from blockrep.disk.device import Device
 from blockrep.disk.table import read_table
@@ -16,27 +17,12 @@ from blockrep.divide.summary import DivideRequest, Join
 from blockrep.errors import DeviceIO, DiskState
 from blockrep.progress import Silent
 
-MIB = 1 << 20
 REQUEST = DivideRequest(32 * MIB, 2, None, False, Join.JOIN, None, None)
-
-
-class _CutDevice(Device):
-    """Fails from its `left`-th write on."""
-
-    left = 1 << 30
-
-    def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise DeviceIO("cut")
-        super().write(offset_bytes, data)
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Path:
-    path = tmp_path / "disk.img"
-    with path.open("wb") as file:
-        file.truncate(64 * MIB)
+    path = sparse_file(tmp_path / "disk.img", 64 * MIB)
     table = "label: gpt\nstart=2048, size=32768, type=L\n"
     subprocess.run(["sfdisk", "-q", path], input=table, text=True, check=True)
     return path
@@ -45,7 +31,7 @@ def disk(tmp_path: Path) -> Path:
 def _divide(disk: Path, left: int) -> bool:
     """Whether it came to its end within so many writes."""
     with (
-        _CutDevice(disk, writable=True) as device,
+        CutDevice(disk, writable=True) as device,
         plan_divide(device, REQUEST, Silent()) as plan,
     ):
         device.left = left

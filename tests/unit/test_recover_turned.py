@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from disks import MIB, CutDevice, sparse_file
 
 from blockrep.disk.device import Device
 from blockrep.disk.gpt_disk import read_copies
@@ -19,27 +20,11 @@ from blockrep.divide.undivide import plan_undivide
 from blockrep.errors import DeviceIO
 from blockrep.progress import Silent
 
-MIB = 1 << 20
-
-
-class _CutDevice(Device):
-    """Fails from its `left`-th write on."""
-
-    left = 1 << 30
-
-    def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise DeviceIO("cut")
-        super().write(offset_bytes, data)
-
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Path:
     """A divided disk with an empty ext2."""
-    path = tmp_path / "disk.img"
-    with path.open("wb") as file:
-        file.truncate(64 * MIB)
+    path = sparse_file(tmp_path / "disk.img", 64 * MIB)
     script = "label: gpt\nstart=2048, size=126976, type=L\n"
     subprocess.run(["sfdisk", "-q", path], input=script, text=True, check=True)
     make = ["mke2fs", "-q", "-t", "ext2", "-b", "4096", "-E", f"offset={MIB}", path, "62m"]
@@ -54,7 +39,7 @@ def disk(tmp_path: Path) -> Path:
 
 def _cut(disk: Path, left: int, work: Callable[[Device], object]) -> bool:
     """Whether the work was cut after so many writes."""
-    with _CutDevice(disk, writable=True) as device:
+    with CutDevice(disk, writable=True) as device:
         device.left = left
         try:
             work(device)
