@@ -75,9 +75,11 @@ class Shadow:
             if piece == zeros[: len(piece)]:
                 continue
             try:
-                os.pwrite(self._fd, piece, offset_bytes + at)
+                written = os.pwrite(self._fd, piece, offset_bytes + at)
             except OSError as error:
                 raise NoRoomForShadow(f"no room for the shadow: {error.strerror}") from error
+            if written != len(piece):  # a folder that is just getting full
+                raise NoRoomForShadow("no room for the shadow: only a part could be written")
 
 
 def _create_in(folder: Path) -> int:
