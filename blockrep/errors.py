@@ -11,7 +11,7 @@
     ├── DeviceUnsupported       14   read-only, a partition, a kind we do not divide
     ├── TableDamaged            20
     ├── TableUnsupported        21
-    ├── RecordDamaged           22   an area record or a segment header
+    ├── RecordDamaged           22   an area record, a segment header, a group document
     ├── RecordUnsupported       23   ... written by a newer blockrep
     ├── FilesystemUnsupported   30   its kind, a feature, a file that must not move
     ├── FilesystemNotClean      31   a journal to replay, orphans, not unmounted
@@ -24,7 +24,12 @@
     ├── NotDivided              60
     ├── AlreadyDivided          61
     ├── ProgramFailed           70   an external program is missing or failed
-    └── ProofFailed             71   a plan or its result did not pass its own verification
+    ├── ProofFailed             71   a plan or its result did not pass its own verification
+    ├── NotAMember              90   this machine, or the other one, is not in the group
+    ├── NotAllowed              91   a member asked for what it has no right to
+    ├── PeerNotTrusted          92   the other side of a connection has another key than expected
+    ├── InvitationRefused       93   the code is used up, too old, or was given to another
+    └── RecoveryKeyWrong        94   mistyped, too weak, or of another owner
 
 Exit codes are stable: they are documented in blockrep(1) from this module and never reused.
 """
@@ -173,3 +178,28 @@ class ProgramFailed(BlockrepError):
 class ProofFailed(BlockrepError):
     exit_code = 71
     default_hint = "nothing was committed; please report it with the command and its output"
+
+
+class NotAMember(BlockrepError):
+    exit_code = 90
+    default_hint = "`blockrep group show` lists the members"
+
+
+class NotAllowed(BlockrepError):
+    exit_code = 91
+    default_hint = "somebody at the other machine has to grant it there"
+
+
+class PeerNotTrusted(BlockrepError):
+    exit_code = 92
+    default_hint = "if that machine was set up anew, it has to join the group again"
+
+
+class InvitationRefused(BlockrepError):
+    exit_code = 93
+    default_hint = "ask for a new code with `blockrep group invite`"
+
+
+class RecoveryKeyWrong(BlockrepError):
+    exit_code = 94
+    default_hint = "compare it with the paper, group by group"

@@ -33,6 +33,11 @@ EXIT_CODES = {
     "AlreadyDivided": 61,
     "ProgramFailed": 70,
     "ProofFailed": 71,
+    "NotAMember": 90,
+    "NotAllowed": 91,
+    "PeerNotTrusted": 92,
+    "InvitationRefused": 93,
+    "RecoveryKeyWrong": 94,
 }
 
 
