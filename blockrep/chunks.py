@@ -27,7 +27,11 @@ PAGE_BYTES = 4096
 ENTRIES_PER_PAGE = 102
 DIGEST_BYTES = 32
 SHORT_DIGEST_BYTES = 8
+KEY_BYTES = 64
+MAX_RAW_BYTES = 64 * CHUNK_BYTES
+"""The most that is compressed or decompressed at once: what DATA of the wire protocol may hold."""
 
+_CHUNK_NUMBER_BITS = 60  # so that the number of a block has 64
 _PAGE_HEAD_BYTES = 16
 _ENTRY = struct.Struct("<HH4x32s")
 _ROOT_PREFIX = b"blockrep root 1\0"
@@ -177,6 +181,47 @@ def map_root(pages: BytesLike, content_bytes: int) -> bytes:
     return hasher.finish()
 
 
+# ---- blocks encrypted and compressed
+
+
+def encrypt_blocks(
+    key: bytes, chunks: Sequence[int], masks: Sequence[int], blocks: BytesLike
+) -> None:
+    """Encrypt the packed blocks of several chunks where they lie: AES-256-XTS by block number."""
+    _crypt_blocks(key, True, chunks, masks, blocks)
+
+
+def decrypt_blocks(
+    key: bytes, chunks: Sequence[int], masks: Sequence[int], blocks: BytesLike
+) -> None:
+    """Undo `encrypt_blocks`. There is no wrong key: it makes other bytes."""
+    _crypt_blocks(key, False, chunks, masks, blocks)
+
+
+def compress(blocks: BytesLike) -> bytes | None:
+    """An lz4 block, or None when it would not be smaller."""
+    if len(blocks) > MAX_RAW_BYTES:
+        raise ValueError(f"{len(blocks)} bytes are too many to compress at once")
+    if not blocks:
+        return None
+    out = bytearray(len(blocks) - 1)
+    made = int(lib.br_compress(_bytes(blocks), len(blocks), _bytes(out)))
+    return bytes(memoryview(out)[:made]) if made else None
+
+
+def decompress(data: BytesLike, raw_bytes: int) -> bytes:
+    """What was compressed, which had `raw_bytes`; `ValueError` when `data` is nothing of the kind.
+
+    Both lengths may be a peer's: they are checked before anything is allocated.
+    """
+    if not (0 < raw_bytes <= MAX_RAW_BYTES and len(data) <= MAX_RAW_BYTES):
+        raise ValueError(f"{len(data)} bytes for {raw_bytes} are not what is compressed at once")
+    out = bytearray(raw_bytes)
+    if lib.br_decompress(_bytes(data), len(data), _bytes(out), raw_bytes):
+        raise ValueError(f"not an lz4 block of {raw_bytes} bytes")
+    return bytes(out)
+
+
 # ---- between Python and C
 
 
@@ -201,6 +246,21 @@ def _check(result: int) -> None:
 def _check_packed(masks: Sequence[int], blocks: BytesLike) -> None:
     if packed_bytes(masks) != len(blocks):
         raise ValueError(f"{len(blocks)} bytes are not the {packed_bytes(masks)} of the masks")
+
+
+def _crypt_blocks(
+    key: bytes, encrypt: bool, chunks: Sequence[int], masks: Sequence[int], blocks: BytesLike
+) -> None:
+    _check_packed(masks, blocks)
+    if len(key) != KEY_BYTES or key[: KEY_BYTES // 2] == key[KEY_BYTES // 2 :]:
+        raise ValueError(f"a key has {KEY_BYTES} bytes and two different halves")
+    if len(chunks) != len(masks) or any(chunk >> _CHUNK_NUMBER_BITS for chunk in chunks):
+        raise ValueError("the chunks are not those of the masks")
+    numbers = ffi.from_buffer("uint64_t[]", array("Q", chunks))
+    count = len(masks)
+    _check(
+        lib.br_crypt_blocks(_bytes(key), encrypt, numbers, _masks(masks), count, _writable(blocks))
+    )
 
 
 def _check_one_page(page: BytesLike) -> None:

@@ -252,4 +252,17 @@ uint64_t br_changed_chunks(const uint8_t *a, const uint8_t *b, uint64_t first_pa
  * -ENOMEM. */
 int br_map_leaves(const uint8_t *pages, size_t count, uint64_t entries, uint8_t *out);
 
+/* ---- blocks encrypted and compressed (xts.c, compress.c) ---- */
+
+/* Encrypt or decrypt packed blocks where they lie; the key has 64 bytes, chunks are below 2^60.
+ * -EINVAL for a key with two equal halves, -ENOMEM. */
+int br_crypt_blocks(const uint8_t *key, int encrypt, const uint64_t *chunks, const uint16_t *masks,
+                    size_t count, uint8_t *blocks);
+
+/* One lz4 block. The length that was made, less than `length`, or 0 when it cannot be; `out` has
+ * room for length - 1. Lengths are 1 to 2^30. */
+size_t br_compress(const uint8_t *data, uint32_t length, uint8_t *out);
+/* -EUCLEAN when it is no lz4 block, or none of exactly raw_length. `out` is undefined then. */
+int br_decompress(const uint8_t *data, uint32_t length, uint8_t *out, uint32_t raw_length);
+
 #endif
