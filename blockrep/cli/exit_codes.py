@@ -32,6 +32,16 @@ _MEANINGS: dict[type[errors.BlockrepError], str] = {
     errors.AlreadyDivided: "the disk is divided already",
     errors.ProgramFailed: "a program that is needed is missing or failed",
     errors.ProofFailed: "a plan or its result did not pass its own verification",
+    errors.ProtocolError: "another machine sent what the wire protocol does not allow",
+    errors.VersionUnknown: "the versions of two machines have no protocol in common",
+    errors.PeerUnreachable: "another machine cannot be reached, or the connection was cut",
+    errors.PeerRefused: "another machine refused: not a member, or no right to this",
+    errors.PeerBusy: "another machine is busy: too many connections, or another session",
+    errors.OtherWriter: "the segment belongs to another instance of this device",
+    errors.ReplicaAhead: "the holder has a newer epoch than was thought",
+    errors.HistoryFull: "no room that is not locked in the history of the segment",
+    errors.NoSuchEpoch: "the holder does not have this epoch, or not any more",
+    errors.EpochRefused: "root or signature of an epoch is wrong",
 }
 
 

@@ -33,6 +33,16 @@ EXIT_CODES = {
     "AlreadyDivided": 61,
     "ProgramFailed": 70,
     "ProofFailed": 71,
+    "ProtocolError": 90,
+    "VersionUnknown": 91,
+    "PeerUnreachable": 92,
+    "PeerRefused": 93,
+    "PeerBusy": 94,
+    "OtherWriter": 95,
+    "ReplicaAhead": 96,
+    "HistoryFull": 97,
+    "NoSuchEpoch": 98,
+    "EpochRefused": 99,
 }
 
 
