@@ -24,7 +24,10 @@
     ├── NotDivided              60
     ├── AlreadyDivided          61
     ├── ProgramFailed           70   an external program is missing or failed
-    └── ProofFailed             71   a plan or its result did not pass its own verification
+    ├── ProofFailed             71   a plan or its result did not pass its own verification
+    ├── AgentUnreachable       100   no agent answers at the local socket
+    ├── NotProtected           101   status: a replica is stale or missing, or no key for it
+    └── BackupIncomplete       102   not every holder has a receipt for the new epoch
 
 Exit codes are stable: they are documented in blockrep(1) from this module and never reused.
 """
@@ -173,3 +176,19 @@ class ProgramFailed(BlockrepError):
 class ProofFailed(BlockrepError):
     exit_code = 71
     default_hint = "nothing was committed; please report it with the command and its output"
+
+
+class AgentUnreachable(BlockrepError):
+    exit_code = 100
+    default_hint = "start it (`systemctl start blockrep-agent`), or name its socket with --socket"
+    retryable = True
+
+
+class NotProtected(BlockrepError):
+    exit_code = 101
+
+
+class BackupIncomplete(BlockrepError):
+    exit_code = 102
+    default_hint = "run it again: what has arrived is kept, and only the rest is sent"
+    retryable = True

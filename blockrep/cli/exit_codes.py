@@ -32,6 +32,9 @@ _MEANINGS: dict[type[errors.BlockrepError], str] = {
     errors.AlreadyDivided: "the disk is divided already",
     errors.ProgramFailed: "a program that is needed is missing or failed",
     errors.ProofFailed: "a plan or its result did not pass its own verification",
+    errors.AgentUnreachable: "no agent answers on this machine",
+    errors.NotProtected: "something is stale or unprotected; status says what",
+    errors.BackupIncomplete: "a backup did not reach every holder it was meant for",
 }
 
 

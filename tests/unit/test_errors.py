@@ -33,6 +33,9 @@ EXIT_CODES = {
     "AlreadyDivided": 61,
     "ProgramFailed": 70,
     "ProofFailed": 71,
+    "AgentUnreachable": 100,
+    "NotProtected": 101,
+    "BackupIncomplete": 102,
 }
 
 
