@@ -11,7 +11,7 @@
     ├── DeviceUnsupported       14   read-only, a partition, a kind we do not divide
     ├── TableDamaged            20
     ├── TableUnsupported        21
-    ├── RecordDamaged           22   an area record or a segment header
+    ├── RecordDamaged           22   an area record, a segment header, a group document
     ├── RecordUnsupported       23   ... written by a newer blockrep
     ├── FilesystemUnsupported   30   its kind, a feature, a file that must not move
     ├── FilesystemNotClean      31   a journal to replay, orphans, not unmounted
@@ -34,7 +34,15 @@
     ├── ReplicaAhead            96   the holder has a newer epoch than was thought
     ├── HistoryFull             97   no room that is not locked in the history of the segment
     ├── NoSuchEpoch             98   the holder does not have this epoch, or not any more
-    └── EpochRefused            99   root or signature of an epoch is wrong
+    ├── EpochRefused            99   root or signature of an epoch is wrong
+    ├── AgentUnreachable       100   no agent answers at the local socket
+    ├── NotProtected           101   status: a replica is stale or missing, or no key for it
+    ├── BackupIncomplete       102   not every holder has a receipt for the new epoch
+    ├── NotAMember             110   this machine, or the other one, is not in the group
+    ├── NotAllowed             111   a member asked for what it has no right to
+    ├── PeerNotTrusted         112   the other side of a connection has another key than expected
+    ├── InvitationRefused      113   the code is used up, too old, or was given to another
+    └── RecoveryKeyWrong       114   mistyped, too weak, or of another owner
 
 Exit codes are stable: they are documented in blockrep(1) from this module and never reused.
 """
@@ -185,6 +193,22 @@ class ProofFailed(BlockrepError):
     default_hint = "nothing was committed; please report it with the command and its output"
 
 
+class AgentUnreachable(BlockrepError):
+    exit_code = 100
+    default_hint = "start it (`systemctl start blockrep-agent`), or name its socket with --socket"
+    retryable = True
+
+
+class NotProtected(BlockrepError):
+    exit_code = 101
+
+
+class BackupIncomplete(BlockrepError):
+    exit_code = 102
+    default_hint = "run it again: what has arrived is kept, and only the rest is sent"
+    retryable = True
+
+
 class ProtocolError(BlockrepError):
     exit_code = 90
     default_hint = "update blockrep on both machines; if that does not help, please report it"
@@ -237,3 +261,28 @@ class EpochRefused(BlockrepError):
     exit_code = 99
     default_hint = "the replica is still at its last epoch; the next run fetches its map again"
     retryable = True
+
+
+class NotAMember(BlockrepError):
+    exit_code = 110
+    default_hint = "`blockrep group show` lists the members"
+
+
+class NotAllowed(BlockrepError):
+    exit_code = 111
+    default_hint = "somebody at the other machine has to grant it there"
+
+
+class PeerNotTrusted(BlockrepError):
+    exit_code = 112
+    default_hint = "if that machine was set up anew, it has to join the group again"
+
+
+class InvitationRefused(BlockrepError):
+    exit_code = 113
+    default_hint = "ask for a new code with `blockrep group invite`"
+
+
+class RecoveryKeyWrong(BlockrepError):
+    exit_code = 114
+    default_hint = "compare it with the paper, group by group"

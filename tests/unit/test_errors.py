@@ -43,6 +43,14 @@ EXIT_CODES = {
     "HistoryFull": 97,
     "NoSuchEpoch": 98,
     "EpochRefused": 99,
+    "AgentUnreachable": 100,
+    "NotProtected": 101,
+    "BackupIncomplete": 102,
+    "NotAMember": 110,
+    "NotAllowed": 111,
+    "PeerNotTrusted": 112,
+    "InvitationRefused": 113,
+    "RecoveryKeyWrong": 114,
 }
 
 
