@@ -110,7 +110,9 @@ def read_geometry(image: Path, start_bytes: int, length_bytes: int) -> Geometry:
     block_bytes = _number(text, "Block size")
     blocks = _number(text, "Block count")
     backups = re.findall(r"Backup superblock at (\d+)", text)
-    free = sorted(_free_ranges(text))
+    free = sorted(_free_ranges(text, block_bytes))
+    if sum(last + 1 - first for first, last in free) != _number(text, "Free blocks"):
+        raise Wrong("dumpe2fs lists other free blocks than it counts")
     used, at = [], SUPERBLOCK_BYTES if block_bytes == 1024 else 0
     for first, last in free:
         if first * block_bytes > at:
@@ -127,13 +129,16 @@ def _number(text: str, name: str) -> int:
     return int(found[1])
 
 
-def _free_ranges(text: str) -> list[tuple[int, int]]:
+def _free_ranges(text: str, block_bytes: int) -> list[tuple[int, int]]:
+    """First and last blocks; with clusters dumpe2fs prints the first block of the last one."""
+    found = re.search(r"^Cluster size:\s+(\d+)", text, re.MULTILINE)
+    more = int(found[1]) // block_bytes - 1 if found else 0
     ranges = []
     for line in re.findall(r"^  Free blocks: (.+)$", text, re.MULTILINE):
         for item in line.split(", "):
             first, _, last = item.strip().partition("-")
             if first:
-                ranges.append((int(first), int(last or first)))
+                ranges.append((int(first), int(last or first) + more))
     return ranges
 
 
