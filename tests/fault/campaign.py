@@ -184,6 +184,7 @@ class _Worker:
             return
         self._seen.add(state.key)
         self.score.tried += 1
+        self.score.nested += depth > 0
         try:
             self._judge(state.disk, where, depth)
         except Wrong as wrong:
@@ -234,7 +235,6 @@ class _Worker:
         for window in walk_windows(disk, recovery.writes, self.truth.atom_bytes):
             if window.number not in chosen or not len(window) or self._finished():
                 continue
-            self.score.nested += 1
             name = f"{where}: window {window.number}"
             self._try(any_state(window, self.rng), name, depth + 1)
 
