@@ -224,4 +224,45 @@ void br_copies_free(struct br_copies *list);
 int br_compare(struct br_fs *before, struct br_fs *after, const struct br_inode_map *map,
                struct br_copies *out, struct br_err *err);
 
+/* ---- chunks, their digests and their map (digest.c, chunk_map.c) ----
+ *
+ * Masks, digests, packed blocks and pages are those of docs/segment-format.md. The caller has
+ * checked that the blocks are as many as the masks name, and that the chunks lie in the pages.
+ */
+
+/* 32 bytes for each chunk, from the stored blocks of all of them, packed. -ENOMEM. */
+int br_chunk_digests(const uint16_t *masks, size_t count, const uint8_t *blocks, uint8_t *out);
+/* 8 bytes for each of `count` blocks: the first of SHA-256 of salt and block. -ENOMEM. */
+int br_short_digests(const uint8_t *salt, size_t salt_bytes, const uint8_t *blocks, size_t count,
+                     uint8_t *out);
+/* Of the blocks of `masks` those of `wanted`, which has no other bits. */
+void br_pick_blocks(const uint16_t *masks, const uint16_t *wanted, size_t count,
+                    const uint8_t *blocks, uint8_t *out);
+
+/* Make the checksum of a page of 4 KiB true. */
+void br_page_seal(uint8_t *page);
+/* 1 when checksum, magic and number are right, else 0; its entries are not looked at. */
+int br_page_is_sound(const uint8_t *page, uint64_t number);
+/* Pages without a stored block, sealed. */
+void br_pages_clear(uint8_t *pages, uint64_t first_page, size_t count);
+/* Bit i: mask or digest of chunk first_chunk + i is not the same in both; at most 64 chunks. */
+uint64_t br_changed_chunks(const uint8_t *a, const uint8_t *b, uint64_t first_page,
+                           uint64_t first_chunk, unsigned count);
+/* The leaf of each page, 32 bytes, from the `entries` that they have together, full pages first.
+ * -ENOMEM. */
+int br_map_leaves(const uint8_t *pages, size_t count, uint64_t entries, uint8_t *out);
+
+/* ---- blocks encrypted and compressed (xts.c, compress.c) ---- */
+
+/* Encrypt or decrypt packed blocks where they lie; the key has 64 bytes, chunks are below 2^60.
+ * -EINVAL for a key with two equal halves, -ENOMEM. */
+int br_crypt_blocks(const uint8_t *key, int encrypt, const uint64_t *chunks, const uint16_t *masks,
+                    size_t count, uint8_t *blocks);
+
+/* One lz4 block. The length that was made, less than `length`, or 0 when it cannot be; `out` has
+ * room for length - 1. Lengths are 1 to 2^30. */
+size_t br_compress(const uint8_t *data, uint32_t length, uint8_t *out);
+/* -EUCLEAN when it is no lz4 block, or none of exactly raw_length. `out` is undefined then. */
+int br_decompress(const uint8_t *data, uint32_t length, uint8_t *out, uint32_t raw_length);
+
 #endif
