@@ -69,9 +69,7 @@ def run_takeover(session: Session, arguments: Namespace) -> None:
 
 
 def run_accept(session: Session, arguments: Namespace) -> None:
-    answer = ask_agent(
-        session, arguments, "accept", owner=arguments.owner, device=arguments.device
-    )
+    answer = ask_agent(session, arguments, "accept", owner=arguments.owner, device=arguments.device)
     session.document["accept"] = answer["accept"]
     session.report(
         [f"The next epoch of {clean(arguments.owner)} may be larger than the history here."]

@@ -11,10 +11,12 @@ from blockrep.cli.terminal import Colour, Terminal, clean
 from blockrep.cli.text import table_lines
 from blockrep.units import format_bytes, format_duration
 
+Rows = list[tuple[str, ...]]
+
 
 def group_lines(group: Document) -> list[str]:
     """The members and what each brings, and who waits."""
-    rows = [("member", "key", "first areas", "recovery key", "address")]
+    rows: Rows = [("member", "key", "first areas", "recovery key", "address")]
     rows += [_member_row(member) for member in group["members"]]
     lines = [f'Group "{clean(group["name"])}"', "", *_indented(table_lines(rows))]
     if group["waiting"]:
@@ -73,7 +75,7 @@ def _device_lines(device: Document) -> list[str]:
     head = f"{clean(device['path'])}, first area of {format_bytes(device['content_bytes'])}:"
     if not device["replicas"]:
         return [head, "  no replica anywhere"]
-    rows = [("holder", "epoch", "age", "consistent", "history", "")]
+    rows: Rows = [("holder", "epoch", "age", "consistent", "history", "")]
     for replica in device["replicas"]:
         rows.append(_replica_row(replica))
     return [head, *_indented(table_lines(rows, right=(1,)))]
@@ -102,7 +104,7 @@ def _history_text(replica: Document) -> str:
 
 
 def _held_lines(held: Sequence[Document]) -> list[str]:
-    rows = [("disk", "segment", "owner", "holds", "epoch", "age", "state")]
+    rows: Rows = [("disk", "segment", "owner", "holds", "epoch", "age", "state")]
     for segment in held:
         epoch = segment["epoch"]
         rows.append(
@@ -127,7 +129,7 @@ def history_lines(history: Document) -> list[str]:
         if not device["epochs"]:
             lines += ["  no epoch is held by anybody who answers", ""]
             continue
-        rows = [("epoch", "time (UTC)", "consistent", "stored", "holders")]
+        rows: Rows = [("epoch", "time (UTC)", "consistent", "stored", "holders")]
         rows += [_epoch_row(epoch) for epoch in device["epochs"]]
         lines += [*_indented(table_lines(rows, right=(0, 3))), ""]
     lines += [f"! {clean(name)} does not answer" for name in history["unreachable"]]
