@@ -135,7 +135,7 @@ def build_parser() -> Parser:
 def _nested(verb: argparse.ArgumentParser) -> Add:
     """The `add` for the verbs below a verb; `action` is the one that was given."""
     actions = verb.add_subparsers(
-        dest="action", metavar="ACTION", required=True, parser_class=Parser
+        dest="action", metavar="ACTION", required=True, parser_class=Parser, help="what to do"
     )
     return lambda name, summary, text: _add(actions, name, summary, text)
 

@@ -130,6 +130,7 @@ The other writer, if it still runs, is refused from then on.
 
 examples:
   blockrep takeover zoe --recovery-key-file key.txt
+  blockrep takeover zoe --from 10.0.0.7 --recovery-key-file key.txt     in no group yet
 """
 
 _ACCEPT = """\
@@ -237,6 +238,9 @@ def _add_takeover(add: Add) -> None:
     verb = _add_owner(add, "takeover", "go on as the writer of an owner's replicas", _TAKEOVER)
     verb.add_argument(
         "--recovery-key-file", type=Path, metavar="FILE", help="read the recovery key from FILE"
+    )
+    verb.add_argument(
+        "--from", dest="holder", metavar="HOST:PORT", help="a holder to ask, where in no group"
     )
     _device(verb)
 

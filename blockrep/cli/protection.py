@@ -62,6 +62,7 @@ def run_takeover(session: Session, arguments: Namespace) -> None:
         "takeover",
         owner=arguments.owner,
         device=arguments.device,
+        holder=arguments.holder,
         recovery_key=key,
     )
     session.document["takeover"] = answer["takeover"]
