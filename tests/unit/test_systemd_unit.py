@@ -17,7 +17,7 @@ def test_the_folders_are_those_that_the_agent_uses() -> None:
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read(UNIT)
     assert unit["Service"]["Type"] == "notify"
-    assert DEFAULT_STATE_DIR == Path("/var/lib", unit["Service"]["StateDirectory"])
+    assert Path("/var/lib", unit["Service"]["StateDirectory"]) == DEFAULT_STATE_DIR
     assert DEFAULT_SOCKET.parent == Path("/run", unit["Service"]["RuntimeDirectory"])
     assert unit["Unit"]["ConditionPathExists"] == str(CONFIG_PATH)
 
