@@ -73,9 +73,7 @@ class OwnGroup:
             if self._document is None:
                 raise NotAMember(f"the document of the group {self.name} has not come back yet")
             if self._view is None:
-                self._view = view_group(
-                    self._document, self.identity.key, self._grants.removers
-                )
+                self._view = view_group(self._document, self.identity.key, self._grants.removers)
             return self._view
 
     @property
