@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from blockrep.agent.held_device import HeldDevice
@@ -196,9 +197,8 @@ class OwnGroup:
     def _reserve(self, least: int) -> int:
         """On every disk, so that whichever is left knows what was signed."""
         counter = max(least, self._counter() + 1)
-        for device in self.devices:
-            counter = device.change_record(lambda d, at: reserve_counter(d, at, counter))
-        return counter
+        work = partial(reserve_counter, at_least=counter)
+        return max(device.change_record(work) for device in self.devices)
 
     def _replace(self, document: Document) -> None:
         save_document(self._folder, document)
