@@ -17,6 +17,7 @@ import mmap
 import os
 import stat
 import struct
+import threading
 from pathlib import Path
 from types import TracebackType
 
@@ -60,6 +61,9 @@ class Device:
         self.path = path
         self.writable = writable
         self._bounce = mmap.mmap(-1, CHUNK_BYTES)
+        # Several threads may use one device (its segments belong to several owners), and what goes
+        # through this memory goes one at a time. Reads and writes of a `new_buffer` need no turn.
+        self._turn = threading.Lock()
         self._open()
 
     def _open(self) -> None:
@@ -107,7 +111,7 @@ class Device:
         self._check_range(offset_bytes, length_bytes)
         parts = []
         at, end = offset_bytes, offset_bytes + length_bytes
-        with memoryview(self._bounce) as bounce:
+        with self._turn, memoryview(self._bounce) as bounce:
             while at < end:
                 base = at - at % DIRECT_ALIGN_BYTES
                 span = min(CHUNK_BYTES, round_up(end, DIRECT_ALIGN_BYTES) - base)
@@ -144,12 +148,16 @@ class Device:
         self._check_range(offset_bytes, length)
         if offset_bytes % self.sector_bytes or length % self.sector_bytes:
             raise ValueError("a write must cover whole sectors")
-        with memoryview(data) as source, memoryview(self._bounce) as bounce:
+        with memoryview(data) as source:
             if not source.readonly:
                 self._write_full(offset_bytes, source)
-                return
-            for at in range(0, length, CHUNK_BYTES):
-                span = min(CHUNK_BYTES, length - at)
+            else:
+                self._write_bounced(offset_bytes, source)
+
+    def _write_bounced(self, offset_bytes: int, source: memoryview) -> None:
+        with self._turn, memoryview(self._bounce) as bounce:
+            for at in range(0, len(source), CHUNK_BYTES):
+                span = min(CHUNK_BYTES, len(source) - at)
                 bounce[:span] = source[at : at + span]
                 self._write_full(offset_bytes + at, bounce[:span])
 
