@@ -154,7 +154,7 @@ class _Worker:
         done, size = 0, 2 if self.effort.budget_s else self.effort.most_per_window
         while True:
             found = 0
-            for window in walk_windows(self.truth.old.content, writes, self.truth.atom_bytes):
+            for window in walk_windows(self.truth.old.content, writes, self.truth.sector_bytes):
                 for state in self._share(window, done, done + size):
                     found += 1
                     if done and self._finished():
@@ -207,7 +207,8 @@ class _Worker:
             )
         if before == "locked" and self.rng.random() < effort.back_share:
             back = oracle.recover(disk, back=True)
-            if (side := oracle.check_after_recovery(disk.after(back.writes))) != "old":
+            side = oracle.check_after_recovery(disk.after(back.writes))
+            if side != oracle.expected_back(disk):
                 raise Wrong(f"recover back gives the {side} state")
             self.score.back += 1
             self._nest(disk, back, f"{where}, recover back", depth)
@@ -232,7 +233,7 @@ class _Worker:
             return
         filled = [n for n, writes in enumerate(recovery.writes) if writes]
         chosen = self.rng.sample(filled, min(len(filled), effort.nested_states))
-        for window in walk_windows(disk, recovery.writes, self.truth.atom_bytes):
+        for window in walk_windows(disk, recovery.writes, self.truth.sector_bytes):
             if window.number not in chosen or not len(window) or self._finished():
                 continue
             name = f"{where}: window {window.number}"

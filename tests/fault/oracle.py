@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from loops import loop_device, mounted
 
@@ -20,6 +20,7 @@ from fault.outside import (
     is_locked,
     is_superblock,
     partition_identity,
+    read_geometry,
     read_table,
     run,
     table_bytes,
@@ -49,6 +50,7 @@ class Oracle:
     _asked: set[bytes] = field(default_factory=set)
     _tables: dict[bytes, TableView] = field(default_factory=dict)
     _names: dict[bytes, str] = field(default_factory=dict)
+    _versions: list[Side] = field(default_factory=list)
     _judged: dict[bytes, str] = field(default_factory=dict)
     _known: dict[bool, Remembered] = field(
         default_factory=lambda: {False: Remembered(), True: Remembered()}
@@ -67,10 +69,22 @@ class Oracle:
             return "locked"
         found = self._side_by_filesystem(disk, side)
         self._check_backups(disk, side.host, found)
-        same = found.same_filesystem(disk, skip_superblocks=True)
-        if not same or self._ask(b"unlocked", self._superblocks(disk, side.host)):
-            self._full_check(disk, side.host, files=not same)
+        known = self._is_known(disk, found)
+        if not known or self._ask(b"unlocked", self._superblocks(disk, side.host)):
+            self._full_check(disk, side.host, files=not known)
+        if not known:
+            self._learn(disk, found)
         return found.name
+
+    def expected_back(self, disk: Disk) -> str:
+        """What taking a locked disk back must give: the side whose size the superblock has.
+
+        That is the old one, unless a transaction behind the divide itself was cut.
+        """
+        side = self._side_by_table(disk)
+        count = blocks_count(self._superblock(disk, side.host.start_bytes + 1024))
+        old, new = self.truth.sides
+        return new.name if count == new.geometry.blocks != old.geometry.blocks else old.name
 
     def recover(self, disk: Disk, *, back: bool = False) -> Recovery:
         """What recovery does on `disk`; `Wrong` when it refuses."""
@@ -117,11 +131,10 @@ class Oracle:
             if is_locked(self._superblock(disk, offset)):
                 raise Wrong(f"the superblock at byte {offset} is still locked")
         self._check_backups(disk, side.host, found)
-        if side.table is not None and self._ask(b"table", table_bytes(disk)):
-            self.scratch.put(disk)
-            verify_table(self.scratch.path)
+        if side.table is not None:
+            self._verify_table(disk)
         if not side.same_filesystem(disk) or self._ask(b"after", side.name.encode()):
-            self._full_check(disk, side.host)
+            self._check_version(disk, side)
         again = self.recover(disk)
         if again.action != NOTHING or not again.idle:
             writes = sum(map(len, again.writes))
@@ -169,11 +182,17 @@ class Oracle:
 
     def _read_table(self, disk: Disk) -> TableView:
         """As sfdisk reads it; asked once for the same bytes."""
-        key = table_bytes(disk)
+        key = table_bytes(disk, self.truth.sector_bytes)
         if key not in self._tables or self.rng.random() < self.doubt:
             self.scratch.put(disk)
-            self._tables[key] = read_table(self.scratch.path)
+            self._tables[key] = read_table(self.scratch.path, self.truth.sector_bytes)
         return self._tables[key]
+
+    def _verify_table(self, disk: Disk) -> None:
+        sector_bytes = self.truth.sector_bytes
+        if self._ask(b"table", table_bytes(disk, sector_bytes)):
+            self.scratch.put(disk)
+            verify_table(self.scratch.path, sector_bytes)
 
     def _identify(self, disk: Disk, part: Partition) -> str:
         """As blkid names what is in a partition; asked once for the same bytes."""
@@ -277,6 +296,28 @@ class Oracle:
             except OSError:
                 return
             raise Wrong(f"{' '.join(tool)} mounts a locked disk")
+
+    def _is_known(self, disk: Disk, side: Side) -> bool:
+        """Whether programs found the same filesystem right before, but for the superblocks."""
+        versions = [side, *self._versions]
+        return any(
+            v.name == side.name and v.same_filesystem(disk, skip_superblocks=True) for v in versions
+        )
+
+    def _learn(self, disk: Disk, side: Side) -> None:
+        """A version of one side that was found right: between transactions there is another."""
+        host = side.host
+        geometry = read_geometry(self.scratch.path, host.start_bytes, host.length_bytes)
+        self._versions.append(replace(side, content=disk, geometry=geometry))
+
+    def _check_version(self, disk: Disk, side: Side) -> None:
+        """Files and superblocks of a whole disk; what is a known version needs no comparison."""
+        known = self._is_known(disk, side)
+        if known and not self._ask(b"version", self._superblocks(disk, side.host)):
+            return
+        self._full_check(disk, side.host)
+        if not known:
+            self._learn(disk, side)
 
     def _full_check(self, disk: Disk, host: Partition, *, files: bool = True) -> None:
         self.scratch.put(disk)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loops import loop_device, mounted
+from loops import as_disk, loop_device, mounted
 from manifest import Manifest, debugfs_manifest, differences, read_manifest
 
 from fault.sectors import SECTOR_BYTES, Disk
@@ -75,16 +75,17 @@ def run(arguments: Sequence[str], timeout_s: float = 120) -> subprocess.Complete
     )
 
 
-def read_table(image: Path) -> TableView:
+def read_table(image: Path, sector_bytes: int) -> TableView:
     """`Wrong` when sfdisk finds none, or has to take the backup, which the kernel would not."""
-    done = run(["sfdisk", "-J", str(image)])
+    with as_disk(image, sector_bytes) as disk:
+        done = run(["sfdisk", "-J", str(disk)])
     if done.returncode or "primary GPT table is corrupt" in done.stderr:
         raise Wrong(f"sfdisk cannot read the table: {done.stderr.strip()}")
     table = json.loads(done.stdout)["partitiontable"]
-    table.pop("device")
+    device = table.pop("device")
     parts = []
     for entry in table.get("partitions", ()):
-        entry["node"] = entry["node"].removeprefix(str(image))
+        entry["node"] = entry["node"].removeprefix(device)
         start, length = entry["start"] * table["sectorsize"], entry["size"] * table["sectorsize"]
         if entry["type"] in OUR_TYPES:
             entry.pop("uuid", None)  # a new one in every run
@@ -92,14 +93,15 @@ def read_table(image: Path) -> TableView:
     return TableView(json.dumps(table, sort_keys=True), tuple(parts))
 
 
-def verify_table(image: Path) -> None:
+def verify_table(image: Path, sector_bytes: int) -> None:
     """Both copies of the table are whole, by sfdisk and, for GPT, by sgdisk."""
-    done = run(["sfdisk", "--verify", str(image)])
-    if done.returncode:
-        raise Wrong(f"sfdisk --verify: {done.stdout}{done.stderr}")
-    if "label: gpt" not in run(["sfdisk", "-d", str(image)]).stdout:
-        return
-    done = run(["sgdisk", "-v", str(image)])
+    with as_disk(image, sector_bytes) as disk:
+        done = run(["sfdisk", "--verify", str(disk)])
+        if done.returncode:
+            raise Wrong(f"sfdisk --verify: {done.stdout}{done.stderr}")
+        if "label: gpt" not in run(["sfdisk", "-d", str(disk)]).stdout:
+            return
+        done = run(["sgdisk", "-v", str(disk)])
     if "No problems found" not in done.stdout:
         raise Wrong(f"sgdisk -v: {done.stdout}{done.stderr}")
 
@@ -168,18 +170,18 @@ def check_filesystem(
         raise Wrong("files differ:\n  " + "\n  ".join(differing))
 
 
-def table_bytes(disk: Disk) -> bytes:
+def table_bytes(disk: Disk, sector_bytes: int) -> bytes:
     """All that decides what a table says: that of a GPT, or of an MBR with its chain."""
-    ends = bytes(disk[: 2 * SECTOR_BYTES]) + disk[-SECTOR_BYTES:]
-    if disk[SECTOR_BYTES : SECTOR_BYTES + 8] == b"EFI PART":
-        return ends + b"".join(_gpt_arrays(disk))
+    ends = disk[: 2 * sector_bytes] + disk[-sector_bytes:]
+    if disk[sector_bytes : sector_bytes + 8] == b"EFI PART":
+        return ends + b"".join(_gpt_arrays(disk, sector_bytes))
     return ends + b"".join(_logical_sectors(disk))
 
 
-def _gpt_arrays(disk: Disk) -> Iterator[bytes]:
-    for header in (disk[SECTOR_BYTES : 2 * SECTOR_BYTES], disk[-SECTOR_BYTES:]):
-        at = struct.unpack_from("<Q", header, 72)[0] * SECTOR_BYTES
-        yield bytes(disk[at : at + GPT_ARRAY_BYTES]) if at < len(disk) else b""
+def _gpt_arrays(disk: Disk, sector_bytes: int) -> Iterator[bytes]:
+    for header in (disk[sector_bytes : 2 * sector_bytes], disk[-sector_bytes:]):
+        at = struct.unpack_from("<Q", header, 72)[0] * sector_bytes
+        yield disk[at : at + GPT_ARRAY_BYTES] if at < len(disk) else b""
 
 
 def _logical_sectors(disk: Disk) -> Iterator[bytes]:

@@ -45,13 +45,20 @@ class WriteLog:
 
 
 class RecordingDevice(Device):
-    """Writes through, and keeps a log."""
+    """Writes through, and keeps a log.
+
+    `elsewhere` is set while another disk has writes that were not flushed: then nothing may be
+    written here, or what a cut leaves could not be told from this log alone.
+    """
 
     def __init__(self, path: Path) -> None:
         self.log = WriteLog()
+        self.elsewhere = False
         super().__init__(path, writable=True)
 
     def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
+        if self.elsewhere:
+            raise AssertionError("the disk is written while another one is not flushed")
         super().write(offset_bytes, data)
         self.log.write(offset_bytes, bytes(data))
 

@@ -24,7 +24,7 @@ from fault.outside import (
     read_table,
     verify_table,
 )
-from fault.sectors import Disk, Sectors
+from fault.sectors import SECTOR_BYTES, Disk, Sectors
 
 SWAP_TYPES = {"82", "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F"}
 
@@ -80,7 +80,7 @@ class Truth:
     new: Side
     manifest: Manifest
     mountable: bool
-    atom_bytes: int = 512  # what the disk never tears
+    sector_bytes: int  # what the disk never tears
     _identities: dict[Partition, str] = field(default_factory=dict)
 
     @property
@@ -104,12 +104,19 @@ class Truth:
 
 
 def learn_truth(
-    initial: Path, final: Path, host_start_bytes: int, *, table: bool, mountable: bool
+    initial: Path,
+    final: Path,
+    host_start_bytes: int,
+    *,
+    table: bool,
+    mountable: bool,
+    sector_bytes: int = SECTOR_BYTES,
 ) -> Truth:
     """The disk before and after an undisturbed run; `Wrong` if that already lost something."""
     sectors = Sectors()
-    old = _side("old", initial, host_start_bytes, table, sectors)
-    new = _side("new", final, host_start_bytes, table, sectors)
+    views = [read_table(image, sector_bytes) if table else None for image in (initial, final)]
+    old = _side("old", initial, host_start_bytes, views[0], sectors)
+    new = _side("new", final, host_start_bytes, views[1], sectors)
     start, length = old.host.start_bytes, old.host.length_bytes
     wanted = filesystem_manifest(initial, start, length, mountable=mountable)
     for path, side in ((initial, old), (final, new)):
@@ -117,15 +124,16 @@ def learn_truth(
         if side.geometry.blocks * side.geometry.block_bytes > side.host.length_bytes:
             raise Wrong(f"the {side.name} filesystem is longer than its partition")
         if table:
-            verify_table(path)
-    truth = Truth(old, new, wanted, mountable)
+            verify_table(path, sector_bytes)
+    truth = Truth(old, new, wanted, mountable, sector_bytes)
     check_others(truth, new, new.content, partial(partition_identity, final))
     check_boot_code(truth, new.content)
     return truth
 
 
-def _side(name: str, image: Path, host_start_bytes: int, table: bool, sectors: Sectors) -> Side:
-    view = read_table(image) if table else None
+def _side(
+    name: str, image: Path, host_start_bytes: int, view: TableView | None, sectors: Sectors
+) -> Side:
     host = find_host(view, host_start_bytes, image.stat().st_size)
     geometry = read_geometry(image, host.start_bytes, host.length_bytes)
     content = Disk.of(sectors, image.read_bytes())
