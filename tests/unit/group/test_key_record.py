@@ -166,7 +166,7 @@ class Watched(Device):
 
     def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
         self.log.append(f"write {offset_bytes - START}")
-        super().write(offset_bytes, data[: 29 << 10] if self.torn else data)
+        super().write(offset_bytes, data[: 16 << 10] if self.torn else data)
 
     def flush(self) -> None:
         self.log.append("flush")
