@@ -42,7 +42,12 @@
     ├── NotAllowed             111   a member asked for what it has no right to
     ├── PeerNotTrusted         112   the other side of a connection has another key than expected
     ├── InvitationRefused      113   the code is used up, too old, or was given to another
-    └── RecoveryKeyWrong       114   mistyped, too weak, or of another owner
+    ├── RecoveryKeyWrong       114   mistyped, too weak, or of another owner
+    ├── WouldOverwrite         120   the target holds others' replicas, or the agent serves it
+    ├── SameIdentity           121   a disk of this machine has the same GUID or UUID
+    ├── ReplicaDamaged         122   what a holder has of an epoch is not what was signed
+    ├── WrongKey               123   an epoch is encrypted, and not with the key at hand
+    └── NotMounted             124   no epoch is mounted there
 
 Exit codes are stable: they are documented in blockrep(1) from this module and never reused.
 """
@@ -286,3 +291,24 @@ class InvitationRefused(BlockrepError):
 class RecoveryKeyWrong(BlockrepError):
     exit_code = 114
     default_hint = "compare it with the paper, group by group"
+
+
+class WouldOverwrite(BlockrepError):
+    exit_code = 120
+
+
+class SameIdentity(BlockrepError):
+    exit_code = 121
+
+
+class ReplicaDamaged(BlockrepError):
+    exit_code = 122
+    default_hint = "take another holder's copy, or an older epoch (`blockrep history`)"
+
+
+class WrongKey(BlockrepError):
+    exit_code = 123
+
+
+class NotMounted(BlockrepError):
+    exit_code = 124

@@ -2,12 +2,13 @@
 #ifndef BR_CHUNK_H
 #define BR_CHUNK_H
 
+#include <stddef.h>
 #include <stdint.h>
 
-#define BR_BLOCK_BYTES 4096u
-#define BR_CHUNK_BLOCKS 16u
+#define BR_BLOCK_BYTES ((size_t)4096)
+#define BR_CHUNK_BLOCKS ((size_t)16)
 #define BR_CHUNK_BYTES (BR_CHUNK_BLOCKS * BR_BLOCK_BYTES)
-#define BR_DIGEST_BYTES 32u
+#define BR_DIGEST_BYTES ((size_t)32)
 
 /* How many blocks a mask names. */
 static inline unsigned br_mask_blocks(uint16_t mask)

@@ -5,8 +5,8 @@
 #include "chunk.h"
 #include "core_api.h"
 
-#define BR_PAGE_BYTES 4096u
-#define BR_PAGE_ENTRIES 102u
+#define BR_PAGE_BYTES ((size_t)4096)
+#define BR_PAGE_ENTRIES ((size_t)102)
 
 /* Write mask and digest of a chunk into a whole map, leaving what the holder keeps; the page's
  * checksum is not true any more. */

@@ -265,6 +265,51 @@ size_t br_compress(const uint8_t *data, uint32_t length, uint8_t *out);
 /* -EUCLEAN when it is no lz4 block, or none of exactly raw_length. `out` is undefined then. */
 int br_decompress(const uint8_t *data, uint32_t length, uint8_t *out, uint32_t raw_length);
 
+/* ---- the used blocks of a disk on their way (pump.c and what it calls) ---- */
+
+/* Threads read a disk's used blocks in windows of 1 MiB, leave out zeros, encrypt, and digest;
+ * batches come out in the order of the disk. Memory is that of the slots. */
+struct br_pump;
+
+struct br_pump_request {
+	int fd;                          /* with or without O_DIRECT; copied */
+	uint64_t content_bytes;          /* what lies past it is taken for zeros */
+	const struct br_extent *extents; /* in bytes: whole blocks, ascending, disjoint; copied */
+	size_t extent_count;
+	const uint8_t *key; /* 64 bytes, or NULL: not encrypted; copied */
+	uint8_t *map;       /* all pages of the map of the content */
+	uint8_t *buffers;   /* a MiB for each slot, on a page */
+	size_t workers;     /* 1 to 64 */
+	size_t slots;       /* 1 to 4096 */
+};
+
+enum br_pump_state {
+	BR_PUMP_BATCH,
+	BR_PUMP_END,
+	BR_PUMP_WAIT, /* nothing is ready yet: ask again */
+};
+
+struct br_batch {
+	enum br_pump_state state;
+	unsigned chunks; /* at most 16; what lies behind the content has none */
+	uint64_t first_chunk;
+	uint16_t masks[16];
+	size_t buffer_at; /* where in the buffers its stored blocks are, packed */
+	size_t stored_bytes;
+	uint64_t failed_at; /* the first byte that cannot be read, when br_pump_next fails */
+};
+
+/* Map and buffers stay the caller's, who does not touch them but as br_pump_next says, until
+ * br_pump_close. -EINVAL, -ENOMEM, -EAGAIN when there can be no more threads. */
+int br_pump_open(const struct br_pump_request *request, struct br_pump **out);
+/* Let go of the batch before, and give the next one; returns within a tenth of a second. Writes
+ * mask and digest of each chunk that has a block in the extents to the map and seals its pages; no
+ * other entry is touched. A failure of the disk comes in its turn, and again from then on: its
+ * errno, -ENODATA when it ends too early, -ENOMEM. For one thread at a time. */
+int br_pump_next(struct br_pump *pump, struct br_batch *out);
+/* At any time; returns when all threads have ended, which may take as long as one read. */
+void br_pump_close(struct br_pump *pump);
+
 /* ---- chunks that are about to be applied to a segment (stage.c) ---- */
 
 /* What lies on the disk now is read into slots of a whole chunk, each block in its place. */

@@ -38,8 +38,8 @@ int br_hash_chunk(struct br_hasher *hasher, uint16_t mask, const uint8_t *blocks
 		memset(digest, 0, BR_DIGEST_BYTES);
 		return 0;
 	}
-	return br_hash(hasher, head, sizeof(head), blocks,
-	               (size_t)br_mask_blocks(mask) * BR_BLOCK_BYTES, digest);
+	return br_hash(hasher, head, sizeof(head), blocks, br_mask_blocks(mask) * BR_BLOCK_BYTES,
+	               digest);
 }
 
 /* The inner loop has no exit and a constant length, so that the compiler makes it vectors; the
@@ -67,7 +67,7 @@ int br_chunk_digests(const uint16_t *masks, size_t count, const uint8_t *blocks,
 
 	for (size_t i = 0; result == 0 && i < count; i++) {
 		result = br_hash_chunk(&hasher, masks[i], blocks, out + i * BR_DIGEST_BYTES);
-		blocks += (size_t)br_mask_blocks(masks[i]) * BR_BLOCK_BYTES;
+		blocks += br_mask_blocks(masks[i]) * BR_BLOCK_BYTES;
 	}
 	br_hasher_free(&hasher);
 	return result;

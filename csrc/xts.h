@@ -8,7 +8,7 @@
 #include "chunk.h"
 #include "core_api.h"
 
-#define BR_KEY_BYTES 64u
+#define BR_KEY_BYTES ((size_t)64)
 
 struct br_xts {
 	EVP_CIPHER *cipher;

@@ -50,6 +50,11 @@ _MEANINGS: dict[type[errors.BlockrepError], str] = {
     errors.PeerNotTrusted: "a machine has another key than the group knows",
     errors.InvitationRefused: "an invitation is used up, too old or wrong",
     errors.RecoveryKeyWrong: "the recovery key is mistyped, too weak, or of another owner",
+    errors.WouldOverwrite: "the disk to restore onto holds what others need",
+    errors.SameIdentity: "a disk of this machine has the same IDs as the one to be restored",
+    errors.ReplicaDamaged: "a replica is damaged, and no other holder has what is missing",
+    errors.WrongKey: "an epoch is encrypted, and its key is not at hand",
+    errors.NotMounted: "no epoch is mounted there",
 }
 
 

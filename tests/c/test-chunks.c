@@ -46,7 +46,7 @@ static void check_put(uint64_t *state)
 {
 	enum { PAGES = 3 };
 	uint8_t map[PAGES * BR_PAGE_BYTES], other[sizeof(map)], digest[32];
-	uint64_t chunk = random_u64(state) % (BR_PAGE_ENTRIES * (uint64_t)PAGES);
+	uint64_t chunk = random_u64(state) % (BR_PAGE_ENTRIES * PAGES);
 	size_t page = chunk / 102, at = page * 4096 + 16 + 40 * (chunk % 102);
 
 	br_pages_clear(map, 0, PAGES);

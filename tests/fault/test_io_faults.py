@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -16,15 +17,16 @@ from fault.outside import Wrong
 from fault.recorder import Fault, FaultyDevice
 from fault.runs import Run, divide_run, undivide_run
 from fault.scratch import Scratch, scratch_folder
+from fault.sectors import Disk
 
 pytestmark = pytest.mark.root
 
 POINTS_IN_CI = 8
 
 
-def _operations(run: Run, engine: Engine, path: Path, start: bytes, *, recover: bool) -> int:
+def _operations(run: Run, engine: Engine, path: Path, start: Disk, *, recover: bool) -> int:
     """How many operations an undisturbed run has."""
-    path.write_bytes(start)
+    path.write_bytes(bytes(start))
     with FaultyDevice(path) as device:
         if recover:
             engine.recover(device, back=False)
@@ -45,20 +47,19 @@ def _fail_at(oracle: Oracle, engine: Engine, number: int, fault: Fault, *, recov
                 engine.run(device)
         except BlockrepError as error:
             said = error.state
-    before = oracle.check_before_recovery(scratch.content)
+    disk = scratch.read()
+    before = oracle.check_before_recovery(disk)
     if said is DiskState.UNCHANGED and before != ("locked" if recover else "old"):
         raise Wrong(f"the error says the disk is unchanged, it is {before}")
-    oracle.recover()
-    oracle.check_after_recovery()
+    oracle.check_after_recovery(disk.after(oracle.recover(disk).writes))
 
 
-def _try_points(run: Run, effort: Effort, *, start: bytes, recover: bool) -> None:
+def _try_points(run: Run, effort: Effort, *, start: Disk, recover: bool) -> None:
     wrong = []
     with scratch_folder() as folder:
+        count = _operations(run, run.engine, folder / "disk.img", start, recover=recover)
         scratch = Scratch(folder / "disk.img", start)
-        count = _operations(run, run.engine, scratch.path, start, recover=recover)
-        scratch = Scratch(folder / "disk.img", start)
-        oracle = Oracle(run.truth, run.engine, scratch)
+        oracle = Oracle(run.truth, run.engine, scratch, random.Random(effort.seed))
         stride = max(1, count // POINTS_IN_CI) if effort.budget_s else 1
         first = 1 + effort.seed % stride
         for number in range(first, count + 1, stride):
@@ -89,8 +90,6 @@ def test_io_error_while_recovering(kind: Kind, effort: Effort, memory: Path) -> 
     run = divide_run(kind, memory)
     windows = run.log.windows
     largest = max(range(4, len(windows)), key=lambda n: len(windows[n]))
-    disk = bytearray(run.truth.old.content)
-    for window in windows[:largest]:
-        for write in window:
-            disk[write.offset_bytes : write.offset_bytes + len(write.data)] = write.data
-    _try_points(run, effort, start=bytes(disk), recover=True)
+    old = run.truth.old.content
+    disk = old.after(run.log.placed(old.sectors)[:largest])
+    _try_points(run, effort, start=disk, recover=True)

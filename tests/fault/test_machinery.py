@@ -40,7 +40,7 @@ class Fakes:
     def campaign(self, mistake: str, effort: Effort) -> Score:
         superblocks = self.truth.old.superblock_offsets()
         log_at = self.disk.host_start_bytes + self.disk.host_length_bytes
-        old, new = self.truth.old.content, self.truth.new.content
+        old, new = bytes(self.truth.old.content), bytes(self.truth.new.content)
         engine = FakeEngine(old, new, superblocks, log_at, mistake)
         image = self.folder / "run.img"
         shutil.copyfile(self.initial, image)

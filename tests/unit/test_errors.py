@@ -51,6 +51,11 @@ EXIT_CODES = {
     "PeerNotTrusted": 112,
     "InvitationRefused": 113,
     "RecoveryKeyWrong": 114,
+    "WouldOverwrite": 120,
+    "SameIdentity": 121,
+    "ReplicaDamaged": 122,
+    "WrongKey": 123,
+    "NotMounted": 124,
 }
 
 
