@@ -28,12 +28,13 @@ class Self:
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """What both sides have said; `nonce` is the server's."""
+    """What both sides have said; `nonce` is the server's, `own_nonce` the one that we said."""
 
     version: int
     purpose: Purpose
     peer: Hello
     nonce: bytes
+    own_nonce: bytes
 
 
 def greet(channel: Channel, me: Self, purpose: Purpose, peer_key: bytes) -> Greeting:
@@ -41,14 +42,15 @@ def greet(channel: Channel, me: Self, purpose: Purpose, peer_key: bytes) -> Gree
 
     `VersionUnknown`, `PeerRefused` when the server says another key or group than it should.
     """
-    channel.post(Kind.HELLO, _hello(me, purpose, secrets.token_bytes(NONCE_BYTES)))
+    own_nonce = secrets.token_bytes(NONCE_BYTES)
+    channel.post(Kind.HELLO, _hello(me, purpose, own_nonce))
     peer = Hello.parse(channel.receive(GREETING_S).body)
     version = _common_version(peer)
     _check_key(peer, peer_key)
     if peer.group_id != me.group_id:
         raise PeerRefused(f"{channel.name} is in another group")
     channel.talk.greeted(purpose)
-    return Greeting(version, purpose, peer, peer.nonce)
+    return Greeting(version, purpose, peer, peer.nonce, own_nonce)
 
 
 def answer_greeting(channel: Channel, me: Self, peer_key: bytes | None) -> Greeting:
@@ -69,7 +71,7 @@ def answer_greeting(channel: Channel, me: Self, peer_key: bytes | None) -> Greet
     nonce = secrets.token_bytes(NONCE_BYTES)
     channel.post(Kind.HELLO, _hello(me, purpose, nonce))
     channel.talk.greeted(purpose)
-    return Greeting(version, purpose, peer, nonce)
+    return Greeting(version, purpose, peer, nonce, nonce)
 
 
 def _hello(me: Self, purpose: Purpose, nonce: bytes) -> bytes:
