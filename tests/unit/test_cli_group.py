@@ -202,13 +202,13 @@ def test_history(run: Run, engine: FakeEngine) -> None:
     }  # fmt: skip
     device = {"id": "0" * 32, "name": "sda", "epochs": [epoch, {**epoch, "time_s": 1 << 62}]}
     empty = {"id": "1" * 32, "name": "sdb", "epochs": []}
-    history = {"owner": "zoe", "devices": [device, empty], "unreachable": ["far"]}
+    history = {"owner": "zoe", "devices": [device, empty], "unreachable": ["far: no route"]}
     engine.answers["history"] = {"history": history}
     code, out, _ = run("history", "zoe")
     assert code == 0
     assert "2023-11-14 22:13:20" in out
     assert "nas, box" in out
-    assert "far does not answer" in out
+    assert "! far: no route" in out
 
 
 def test_takeover_reads_the_key_from_its_file(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
