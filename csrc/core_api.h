@@ -310,4 +310,28 @@ int br_pump_next(struct br_pump *pump, struct br_batch *out);
 /* At any time; returns when all threads have ended, which may take as long as one read. */
 void br_pump_close(struct br_pump *pump);
 
+/* ---- chunks that are about to be applied to a segment (stage.c) ---- */
+
+/* What lies on the disk now is read into slots of a whole chunk, each block in its place. */
+struct br_stage_chunk {
+	uint16_t mask;      /* of the chunk as it shall be */
+	uint16_t sent;      /* blocks of it that came; the others are in the slot */
+	uint16_t old_mask;  /* of the chunk as it is */
+	uint16_t saved;     /* blocks of the slot that br_stage_save copies */
+	uint32_t slot;      /* 0xffffffff: there is none, and nothing of it is needed */
+	uint8_t digest[32]; /* of the chunk as it shall be */
+	uint8_t old_digest[32];
+	uint8_t new_good; /* out: what was put together has its digest */
+	uint8_t old_good; /* out: the slot has its digest; 0 without one */
+	uint16_t reserved;
+};
+
+/* Compare both digests of each chunk. `sent` has the blocks that came, packed. -EINVAL when the
+ * chunks do not fit the buffers, -ENOMEM. */
+int br_stage_check(struct br_stage_chunk *chunks, size_t count, const uint8_t *sent,
+                   size_t sent_bytes, const uint8_t *old, size_t old_bytes);
+/* The saved blocks of all chunks, packed, into `out`, which they fill; else -EINVAL. */
+int br_stage_save(const struct br_stage_chunk *chunks, size_t count, const uint8_t *old,
+                  size_t old_bytes, uint8_t *out, size_t out_bytes);
+
 #endif

@@ -106,6 +106,11 @@ class Device:
             if fd >= 0:
                 os.close(fd)
 
+    @property
+    def bulk_fd(self) -> int:
+        """What to read much of the device from: round the page cache where that is possible."""
+        return self._direct_fd if self._direct_fd >= 0 else self._fd
+
     def read(self, offset_bytes: int, length_bytes: int) -> bytes:
         """Exactly `length_bytes` from any offset; `DeviceIO` past the end or on an error."""
         self._check_range(offset_bytes, length_bytes)
