@@ -125,13 +125,17 @@ class FaultyDevice(Device):
         *,
         verbs: Sequence[str] = ("read", "write", "flush"),
     ) -> None:
+        self.verbs = verbs
+        self.arm(fail_at, fault)
+        super().__init__(path, writable=True)
+
+    def arm(self, fail_at: int, fault: Fault = Fault.ONCE) -> None:
+        """Count from here on; what was not flushed is no concern any more."""
         self.fail_at = fail_at
         self.fault = fault
-        self.verbs = verbs
         self.operations = 0
         self.failed = False
         self._before: list[tuple[int, bytes]] = []  # what unflushed writes replaced
-        super().__init__(path, writable=True)
 
     def read(self, offset_bytes: int, length_bytes: int) -> bytes:
         self._count("read", offset_bytes)
