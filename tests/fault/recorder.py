@@ -62,6 +62,9 @@ class RecordingDevice(Device):
         super().write(offset_bytes, data)
         self.log.write(offset_bytes, bytes(data))
 
+    def zero(self, offset_bytes: int, length_bytes: int) -> None:
+        self.write(offset_bytes, bytes(length_bytes))
+
     def flush(self) -> None:
         super().flush()
         self.log.flush()
@@ -153,6 +156,9 @@ class FaultyDevice(Device):
             self._lose_unflushed()
             raise
         super().write(offset_bytes, data)
+
+    def zero(self, offset_bytes: int, length_bytes: int) -> None:
+        self.write(offset_bytes, bytes(length_bytes))
 
     def flush(self) -> None:
         try:
