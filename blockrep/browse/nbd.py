@@ -10,10 +10,10 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from blockrep.browse.nbd_session import Export, Readable, serve_client
+from blockrep.browse.nbd_session import Export, Readable, Report, ignore, serve_client
 from blockrep.browse.view import View
 from blockrep.disk.partition import TableKind
 
@@ -45,9 +45,8 @@ class NbdServer:
         path: Path,
         disk: Readable,
         exports: Sequence[Export],
-        report: Callable[[str], None] = lambda _text: None,
+        report: Report = ignore,
     ) -> None:
-        """`report` is told of each read that failed."""
         self._path = path
         self._disk = disk
         self._exports = {export.name.encode(): export for export in exports}

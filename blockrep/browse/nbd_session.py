@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from blockrep.browse import nbd_protocol as nbd
 from blockrep.errors import BlockrepError
@@ -29,6 +29,14 @@ class Export:
     description: str = ""
 
 
+Report: TypeAlias = Callable[[str, int], None]
+"""Told why a read failed, and how many bytes were asked for, before the client hears of it."""
+
+
+def ignore(_why: str, _length_bytes: int) -> None:
+    """For whom the client's error is enough."""
+
+
 class Gone(Exception):
     """The client has gone, or does not speak NBD."""
 
@@ -37,7 +45,7 @@ def serve_client(
     client: socket.socket,
     disk: Readable,
     exports: Mapping[bytes, Export],
-    report: Callable[[str], None] = lambda _text: None,
+    report: Report = ignore,
 ) -> None:
     """One connection to its end; returns whatever the client says or does not say."""
     try:
@@ -139,9 +147,7 @@ class _Handshake:
         self._client.sendall(nbd.build_answer(option, answer, data))
 
 
-def _answer_request(
-    client: socket.socket, disk: Readable, export: Export, report: Callable[[str], None]
-) -> bool:
+def _answer_request(client: socket.socket, disk: Readable, export: Export, report: Report) -> bool:
     """One request; False when it was the last."""
     request = nbd.parse_request(_receive(client, nbd.REQUEST.size))
     if request is None:
@@ -166,16 +172,14 @@ def _fault_of(command: int) -> int:
     return nbd.Fault.PERMISSION if command in writes else nbd.Fault.INVALID
 
 
-def _read(
-    disk: Readable, export: Export, request: nbd.Request, report: Callable[[str], None]
-) -> bytes:
+def _read(disk: Readable, export: Export, request: nbd.Request, report: Report) -> bytes:
     end = request.offset_bytes + request.length_bytes
     if request.length_bytes > nbd.MAX_PAYLOAD_BYTES or end > export.length_bytes or request.flags:
         return nbd.build_reply(request.cookie, nbd.Fault.INVALID)
     try:
         data = disk.read(export.start_bytes + request.offset_bytes, request.length_bytes)
     except BlockrepError as error:
-        report(error.message)
+        report(error.message, request.length_bytes)
         return nbd.build_reply(request.cookie, nbd.Fault.IO)
     return nbd.build_reply(request.cookie) + data
 
