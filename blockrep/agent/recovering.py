@@ -126,7 +126,7 @@ def _ask_document(address: str, keys: RecoveryKeys) -> Document:
     with Channel(sock, serving=False, name=f"{A_HOLDER} at {address}") as channel:
         key = peer_key(sock) or b""
         greet(channel, _self(keys.group_id, keys.identity), Purpose.GROUP, key)
-        body = build_call("exchange", summary={}, document=None)
+        body = build_call("exchange", summary=[], document=None)
         fields = parse_reply(call(channel, body))
         document = read_document(fields.child("document"), keys.group_id)
         channel.end()
