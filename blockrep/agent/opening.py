@@ -7,7 +7,7 @@ are enough.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -64,25 +64,10 @@ class OpenedReplica:
     device: str
     epoch: Epoch
     holders: tuple[str, ...]
-    sources: tuple[HeldSource, ...]
+    sources: tuple[RemoteView, ...]
     data_key: bytes | None
     failures: tuple[str, ...]
     own_devices: tuple[Path, ...] = ()
-
-
-class HeldSource:
-    """What one holder has of the epoch, as `blockrep.transfer.source.EpochSource` wants it."""
-
-    def __init__(self, view: RemoteView) -> None:
-        self._view = view
-        self.epoch = view.epoch
-
-    def map_pages(self, first: int, count: int) -> bytes:
-        return self._view.map_pages(first, count)
-
-    def read(self, items: Sequence[tuple[int, int]]) -> tuple[bytes, list[bool]]:
-        found = self._view.read(items)
-        return found.blocks, [not damaged for damaged in found.damaged]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +111,7 @@ def open_replica(
             except BlockrepError as error:
                 failures.append(f"{way.holder.name}: {error.message}")
                 continue
-            sources.append(HeldSource(view))
+            sources.append(view)
             names.append(way.holder.name)
         if not sources:
             raise PeerUnreachable("; ".join(failures))
