@@ -14,7 +14,7 @@ from fault.campaign import Effort, Score
 from fault.store_campaign import run_store_campaign
 from fault.store_runs import SCENARIOS, Scenario
 
-QUICK_S = 2.0  # for each scenario
+QUICK_S = 1.5  # for each scenario
 MISTAKE_S = 20.0  # is found long before
 
 
