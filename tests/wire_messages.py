@@ -61,7 +61,7 @@ def reads(draw: Any) -> bulk.Read:
 @st.composite
 def data(draw: Any) -> bulk.Data:
     items = tuple(bulk.ReadChunk(c, draw(MASK), draw(st.booleans())) for c in draw(ascending(6)))
-    blocks = filler(packed_bytes([0 if i.damaged else i.blocks for i in items]))
+    blocks = filler(packed_bytes([i.blocks for i in items]))
     return bulk.Data(items, bulk.encode_blocks(blocks, packable=draw(st.booleans())))
 
 
@@ -93,7 +93,7 @@ MESSAGES: dict[Kind, tuple[Callable[[Any], Any], st.SearchStrategy[Any]]] = {
     Kind.STATE: (
         messages.State.parse,
         st.builds(
-            messages.State, ID, U32, st.booleans(), SIZE, U64, ID, U64, U64, U64,
+            messages.State, ID, U32, st.booleans(), st.booleans(), SIZE, U64, ID, U64, U64, U64,
             st.one_of(st.none(), RECORD.filter(any)),
         ),
     ),

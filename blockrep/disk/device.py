@@ -21,6 +21,7 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
+from blockrep.buffers import new_buffer as new_buffer
 from blockrep.errors import (
     DeviceBusy,
     DeviceIO,
@@ -105,6 +106,11 @@ class Device:
             setattr(self, name, -1)
             if fd >= 0:
                 os.close(fd)
+
+    @property
+    def bulk_fd(self) -> int:
+        """What to read much of the device from: round the page cache where that is possible."""
+        return self._direct_fd if self._direct_fd >= 0 else self._fd
 
     def read(self, offset_bytes: int, length_bytes: int) -> bytes:
         """Exactly `length_bytes` from any offset; `DeviceIO` past the end or on an error."""
@@ -235,11 +241,6 @@ class Device:
         return DeviceIO(
             f"{self.path}: cannot {verb} at byte {offset_bytes}: {os.strerror(error.errno or 0)}"
         )
-
-
-def new_buffer(size_bytes: int) -> memoryview:
-    """Page-aligned memory, fit for direct I/O."""
-    return memoryview(mmap.mmap(-1, size_bytes))
 
 
 def _open(path: Path, writable: bool) -> int:

@@ -7,6 +7,7 @@ that the key must have, and compares.
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 
 from cryptography import x509
@@ -29,6 +30,7 @@ def build_certificate(signing_key: Ed25519PrivateKey) -> bytes:
     return _signed(signing_key.public_key(), signing_key).public_bytes(Encoding.DER)
 
 
+@functools.lru_cache(maxsize=256)
 def check_certificate(certificate: bytes, key: bytes) -> None:
     """`RecordDamaged` unless `certificate` is the one that `key` (32 bytes) has."""
     public_key = Ed25519PublicKey.from_public_bytes(key)

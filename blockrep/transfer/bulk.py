@@ -73,8 +73,8 @@ class Encoded:
 
 def encode_blocks(blocks: bytes | memoryview, *, packable: bool) -> Encoded:
     """Compressed where that makes them smaller; encrypted blocks are not `packable`."""
-    packed = compress(blocks) if packable and len(blocks) else None
-    if packed is not None and len(packed) < len(blocks):
+    packed = compress(blocks) if packable and len(blocks) <= MAX_RAW_BYTES else None
+    if packed is not None:
         return Encoded(CODEC_LZ4, len(blocks), packed)
     return Encoded(CODEC_PLAIN, len(blocks), blocks)
 
@@ -287,7 +287,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """DATA: what a READ asked for. The blocks of a damaged chunk are not among them."""
+    """DATA: what a READ asked for; the blocks of a damaged chunk are as they were found."""
 
     kind: ClassVar[Kind] = Kind.DATA
     _HEAD: ClassVar = struct.Struct("<IIII")
@@ -314,7 +314,7 @@ class Data:
             raise ProtocolError("a result that does not exist")
         items = tuple(ReadChunk(chunk, blocks, result == 1) for chunk, blocks, result in found)
         _check_ascending([item.chunk for item in items])
-        if packed_bytes([0 if i.damaged else i.blocks for i in items]) != raw_bytes:
+        if packed_bytes([item.blocks for item in items]) != raw_bytes:
             raise ProtocolError(f"{raw_bytes} bytes are not the blocks that were announced")
         encoded = Encoded(codec, raw_bytes, view[at:])
         _check_encoded(encoded, MAX_READ * CHUNK_BYTES)

@@ -15,6 +15,7 @@ import ssl
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
@@ -66,6 +67,7 @@ class Channel:
         self._queued_bytes = 0
         self._room = threading.Condition()
         self._failed = False
+        self._released = False
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll = select.poll()
         self._poll.register(self._wake_fd, select.POLLIN)
@@ -128,9 +130,18 @@ class Channel:
     def wait_for_room(self, most_bytes: int) -> None:
         """Until less than `most_bytes` are queued; not for the channel's own thread."""
         with self._room:
-            self._room.wait_for(lambda: self._failed or self._queued_bytes < most_bytes)
-            if self._failed:
+            self._room.wait_for(self._may_go_on(most_bytes))
+            if self._failed or self._released:
                 raise PeerUnreachable(f"the connection to {self.name} is over")
+
+    def _may_go_on(self, most_bytes: int) -> Callable[[], bool]:
+        return lambda: self._failed or self._released or self._queued_bytes < most_bytes
+
+    def release_waiting(self) -> None:
+        """Nobody is to wait for room any more, now or later: the connection is about to end."""
+        with self._room:
+            self._released = True
+            self._room.notify_all()
 
     def wake(self) -> None:
         """Make a `step` that waits return."""
