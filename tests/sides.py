@@ -190,7 +190,7 @@ class OwnerSide:
     """A machine with one disk image; `used` is all of it unless a test says otherwise."""
 
     def __init__(self, folder: Path, content: bytes, *, key: bytes | None = KEY) -> None:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self.identity = identity_from_seed(b"\xee" * 32)
         self.path = folder / "disk.img"
         self.path.write_bytes(content)
@@ -250,6 +250,20 @@ class OwnerSide:
             self.identity.key,
             self.device_id,
         )
+
+    def forget(self) -> None:
+        """As if the state folder was lost."""
+        for path in self.path.parent.glob("kept.map*"):
+            path.unlink()
+
+    def snapshot(self) -> dict[str, bytes]:
+        """Disk and state folder as they are."""
+        return {p.name: p.read_bytes() for p in self.path.parent.iterdir() if p.is_file()}
+
+    def set_back(self, snapshot: dict[str, bytes]) -> None:
+        """As after an older image of the whole machine was put back."""
+        for name, content in snapshot.items():
+            (self.path.parent / name).write_bytes(content)
 
     # ---- the oracle
 
