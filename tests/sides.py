@@ -92,6 +92,7 @@ class HolderSide:
         self.members: dict[bytes, Peer] = {}
         self.certificates: list[bytes] = []
         self.errors: list[Exception] = []
+        self.silence_s = 60.0
         self.before: Callable[[socket.socket], socket.socket] = lambda raw: raw
         self._server = socket.create_server(("127.0.0.1", 0))
         self._threads: list[threading.Thread] = []
@@ -144,7 +145,8 @@ class HolderSide:
         context = server_context(self.identity, self.certificates)
         try:
             with context.wrap_socket(self.before(raw), server_side=True) as tls:
-                self.serve(Channel(tls, serving=True, name="the owner"), peer_key(tls))
+                channel = Channel(tls, serving=True, name="the owner", silence_s=self.silence_s)
+                self.serve(channel, peer_key(tls))
         except (BlockrepError, OSError, Refusing) as error:
             self.errors.append(error)
             raw.close()
