@@ -57,7 +57,7 @@ def test_nothing_new_means_nothing_sent() -> None:
     got = read_exchange(reply, base, own(1))
     assert got.merged.document == base
     assert not got.they_lack
-    assert len(reply) < 700
+    assert len(reply) < 1000
 
 
 def test_a_machine_that_lost_everything_gets_the_highest() -> None:
@@ -75,6 +75,18 @@ def test_old_sections_are_refused_and_named() -> None:
     refused = json.loads(found.reply)["refused"]
     assert len(refused) == 1
     assert "m1" in refused[0]
+
+
+def test_both_sides_of_a_fork_are_told() -> None:
+    base = chain(3)
+    here = after(base, 2, lambda m: replace(m, addresses=("here:1",)))
+    there = after(base, 2, lambda m: replace(m, addresses=("there:1",)))
+    got = read_exchange(answer(build_exchange(there), here).reply, there, own(1))
+    assert [e.kind for e in got.merged.events] == [EventKind.FORK]
+    assert got.merged.document == there
+    found = answer(build_exchange(there, got.theirs), here)
+    assert [e.kind for e in found.events] == [EventKind.FORK]
+    assert found.document is here
 
 
 def test_who_is_no_member_is_refused() -> None:
@@ -140,12 +152,12 @@ def test_what_a_verb_cannot_do_is_answered() -> None:
         b"{}",
         b'{"verb":7}',
         b'{"verb":"exchange"}',
-        b'{"verb":"exchange","summary":{"00":1},"document":null}',
-        b'{"verb":"exchange","summary":{},"document":[]}',
-        b'{"verb":"exchange","summary":{},"document":{"version":1}}',
+        b'{"verb":"exchange","summary":[{"key":"00","counter":1,"hash":""}],"document":null}',
+        b'{"verb":"exchange","summary":[],"document":[]}',
+        b'{"verb":"exchange","summary":[],"document":{"version":1}}',
         b'{"verb":"exchange","summary":' + b"[" * 100_000,
         b'{"verb":"' + b"x" * MAX_CALL_BYTES + b'"}',
-        b'{"verb":"exchange","verb":"exchange","summary":{},"document":null}',
+        b'{"verb":"exchange","verb":"exchange","summary":[],"document":null}',
     ],
 )
 def test_malformed_calls_are_answered_and_change_nothing(call: bytes) -> None:
