@@ -74,6 +74,11 @@ def answer_greeting(channel: Channel, me: Self, peer_key: bytes | None) -> Greet
     return Greeting(version, purpose, peer, nonce, nonce)
 
 
+def hello_of(me: Self, purpose: Purpose) -> bytes:
+    """A HELLO for who wants to hear the other side's, and goes."""
+    return _hello(me, purpose, secrets.token_bytes(NONCE_BYTES))
+
+
 def _hello(me: Self, purpose: Purpose, nonce: bytes) -> bytes:
     return Hello(
         lowest_version=LOWEST_VERSION,

@@ -34,6 +34,7 @@ class Effort:
     seed: int = 1
     budget_s: float = 0.0
     random_per_window: int = 20
+    tears_per_write: int = 4
     most_per_window: int = 1_000_000
     back_share: float = 1.0  # of the locked states are also taken back
     nested_share: float = 0.15  # of the recoveries are cut again
@@ -167,7 +168,10 @@ class _Worker:
 
     def _share(self, window: Window, first: int, last: int) -> Iterator[State]:
         rng = random.Random(f"{self.effort.seed}/{window.number}")
-        states = window_states(window, rng, random_states=self.effort.random_per_window)
+        effort = self.effort
+        states = window_states(
+            window, rng, random_states=effort.random_per_window, tears=effort.tears_per_write
+        )
         for position, state in enumerate(states):
             if position >= min(last, self.effort.most_per_window):
                 return

@@ -62,6 +62,9 @@ class RecordingDevice(Device):
         super().write(offset_bytes, data)
         self.log.write(offset_bytes, bytes(data))
 
+    def zero(self, offset_bytes: int, length_bytes: int) -> None:
+        self.write(offset_bytes, bytes(length_bytes))
+
     def flush(self) -> None:
         super().flush()
         self.log.flush()
@@ -125,13 +128,17 @@ class FaultyDevice(Device):
         *,
         verbs: Sequence[str] = ("read", "write", "flush"),
     ) -> None:
+        self.verbs = verbs
+        self.arm(fail_at, fault)
+        super().__init__(path, writable=True)
+
+    def arm(self, fail_at: int, fault: Fault = Fault.ONCE) -> None:
+        """Count from here on; what was not flushed is no concern any more."""
         self.fail_at = fail_at
         self.fault = fault
-        self.verbs = verbs
         self.operations = 0
         self.failed = False
         self._before: list[tuple[int, bytes]] = []  # what unflushed writes replaced
-        super().__init__(path, writable=True)
 
     def read(self, offset_bytes: int, length_bytes: int) -> bytes:
         self._count("read", offset_bytes)
@@ -149,6 +156,9 @@ class FaultyDevice(Device):
             self._lose_unflushed()
             raise
         super().write(offset_bytes, data)
+
+    def zero(self, offset_bytes: int, length_bytes: int) -> None:
+        self.write(offset_bytes, bytes(length_bytes))
 
     def flush(self) -> None:
         try:

@@ -14,7 +14,6 @@ from functools import cached_property
 from fault.sectors import SECTOR_BYTES, Disk, Placed, Writes
 
 TEAR_BYTES = (512, 4096)
-TEARS_PER_WRITE = 4  # the sizes of `TEAR_BYTES` take turns
 Part = tuple[int, Sequence[int] | None]  # a write, and which of its sectors landed; None is all
 
 
@@ -88,31 +87,36 @@ def _without_idle(writes: Sequence[Placed], base: Disk) -> list[Placed]:
     return [w for w in writes if touched.find(1, w.first, w.end) >= 0]
 
 
-def window_states(window: Window, rng: random.Random, *, random_states: int) -> Iterator[State]:
+def window_states(
+    window: Window, rng: random.Random, *, random_states: int, tears: int
+) -> Iterator[State]:
     """Every state of one window that is tried, in a seeded order; some may show the same disk.
 
     The disk after the whole window comes first; then the sorts of states take turns, so that any
     beginning of the sequence is a fair sample. To its end it has every prefix, every single write
-    dropped and alone, every write torn in four ways, and `random_states` subsets.
+    dropped and alone, every write torn in `tears` ways, the sizes of `TEAR_BYTES` taking turns, and
+    `random_states` subsets.
     """
-    for sort, number in _recipes(window, rng, random_states):
+    for sort, number in _recipes(window, rng, random_states, tears):
         yield _cook(window, rng, sort, number)
 
 
 def any_state(window: Window, rng: random.Random) -> State:
     """One state of a window that has writes."""
     sort = rng.choice(("prefix", "dropped", "alone", "torn", "random"))
-    number = rng.randrange(len(window))
-    return _cook(window, rng, sort, number * TEARS_PER_WRITE if sort == "torn" else number)
+    tears = len(TEAR_BYTES) if sort == "torn" else 1
+    return _cook(window, rng, sort, rng.randrange(tears * len(window)))
 
 
-def _recipes(window: Window, rng: random.Random, random_states: int) -> Iterator[tuple[str, int]]:
+def _recipes(
+    window: Window, rng: random.Random, random_states: int, tears: int
+) -> Iterator[tuple[str, int]]:
     writes = len(window)
     by_sort = {
         "prefix": list(range(writes)),
         "dropped": list(range(writes)),
         "alone": list(range(writes)),
-        "torn": list(range(writes * TEARS_PER_WRITE)),
+        "torn": list(range(writes * tears)),
         "random": list(range(random_states)),
     }
     for numbers in by_sort.values():
@@ -134,7 +138,7 @@ def _cook(window: Window, rng: random.Random, sort: str, number: int) -> State:
     if sort == "alone":
         return State(f"write {number} alone", window.disk([whole[number]]))
     if sort == "torn":
-        number, turn = divmod(number, TEARS_PER_WRITE)
+        turn, number = divmod(number, writes)
         tear_bytes = TEAR_BYTES[turn % len(TEAR_BYTES)]
         landed = _torn(window.units(number, tear_bytes), rng)
         others = whole[:number] if rng.random() < 0.5 else whole[:number] + whole[number + 1 :]
