@@ -25,7 +25,7 @@ from blockrep.group.grants import Grants
 from blockrep.group.identity import Identity, device_of, identity_of
 from blockrep.group.key_record import change_keys, reserve_counter
 from blockrep.group.membership import View, trusted_certificates, view_group
-from blockrep.group.merge import LOUD, Event, OwnKey, counters_of, merge
+from blockrep.group.merge import LOUD, Event, OwnKey, merge
 from blockrep.group.own_section import Change, amend, approving
 from blockrep.group.recovery_key import RecoveryKeys, derive_recovery
 from blockrep.group.replies import (
@@ -158,9 +158,7 @@ class OwnGroup:
             return build_refusal(PROTOCOL, error.message)
         if verb != "exchange":
             return build_refusal(NO_RIGHT, f"a recovery key may not call {verb!r}")
-        document = self._known()
-        summary = {key.hex(): counter for key, counter in counters_of(document).items()}
-        return build_reply(summary=summary, document=document_object(document), refused=[])
+        return build_reply(document=document_object(self._known()))
 
     def learn(self, reply: bytes) -> Exchanged:
         """What a member has answered to `exchange`; its news are kept."""
