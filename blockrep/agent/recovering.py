@@ -39,6 +39,11 @@ class Recovered:
     secrets: Secrets
     keys: RecoveryKeys
 
+    @property
+    def me(self) -> Self:
+        """How the recovery identity introduces itself."""
+        return _self(self.document.group_id, self.keys.identity)
+
     def holders(self) -> list[Member]:
         """The members that may hold its replicas."""
         members = view_group(self.document, self.owner.key).members.values()
@@ -77,23 +82,31 @@ def recover_in(document: Document, keys: RecoveryKeys) -> Recovered:
 
 def dial_as_owner(recovered: Recovered, holder: Member, purpose: Purpose) -> Line:
     """A greeted connection to a holder, with the recovery identity."""
-    identity = recovered.keys.identity
+    channel = open_as_owner(recovered, holder)
+    try:
+        return Line(channel, greet(channel, recovered.me, purpose, holder.key))
+    except BaseException:
+        channel.close()
+        raise
+
+
+def open_as_owner(recovered: Recovered, holder: Member) -> Channel:
+    """A connection to a holder, with the recovery identity, on which nothing was said yet."""
+    identity, group_id = recovered.keys.identity, recovered.document.group_id
     failure: BlockrepError = PeerUnreachable(f"{holder.name} has told no address")
     for address in holder.addresses:
         context = client_context(identity, holder.certificate)
         try:
-            sock = connect(address, holder.name, context, recovered.document.group_id, CONNECT_S)
+            sock = connect(address, holder.name, context, group_id, CONNECT_S)
         except BlockrepError as error:
             failure = error
             continue
-        channel = Channel(sock, serving=False, name=holder.name)
         try:
             expect_peer(sock, holder.key)
-            me = _self(recovered.document.group_id, identity)
-            return Line(channel, greet(channel, me, purpose, holder.key))
-        except BaseException:
-            channel.close()
+        except BlockrepError:
+            sock.close()
             raise
+        return Channel(sock, serving=False, name=holder.name)
     raise failure
 
 
