@@ -5,7 +5,6 @@ Only refusals and one open device; nothing is written here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from blockrep.disk.area import AREA_TYPE, SEGMENT_TYPE, Area, find_area
@@ -24,14 +23,12 @@ from blockrep.errors import (
 from blockrep.units import format_bytes
 
 
-def open_target(
-    path: Path, *, overwrite: Path | None = None, own_devices: Sequence[Path] = ()
-) -> Device:
+def open_target(path: Path, *, overwrite: Path | None = None) -> Device:
     """The target, open for writing and held against everybody else.
 
-    `own_devices` are those that this machine's agent serves. What holds segments, and what the
-    agent serves, is refused with `WouldOverwrite` unless `overwrite` names the same disk again.
-    `DeviceBusy` names everything that uses it; `DeviceUnsupported` for a partition.
+    What holds segments, as every disk does that an agent serves, is refused with `WouldOverwrite`
+    unless `overwrite` names the same disk again. `DeviceBusy` names everything that uses it, an
+    agent too; `DeviceUnsupported` for a partition.
     """
     refuse_partition(path)
     named_twice = overwrite is not None and _is_same(path, overwrite)
@@ -40,16 +37,11 @@ def open_target(
             f"the disk to restore onto is {path}, the one to overwrite {overwrite}",
             hint="name the same disk in both places, or leave out --overwrite",
         )
-    if not named_twice and any(_is_same(path, own) for own in own_devices):
-        raise _would_overwrite(path, "this machine's agent serves it")
+    if not named_twice:
+        with Device(path) as device:
+            _refuse_divided(device)
     refuse_if_held(path)
-    device = _open(path)
-    try:
-        _refuse_divided(device, named_twice)
-    except BaseException:
-        device.close()
-        raise
-    return device
+    return _open(path)
 
 
 def _open(path: Path) -> Device:
@@ -61,9 +53,8 @@ def _open(path: Path) -> Device:
         raise
 
 
-def _refuse_divided(device: Device, named_twice: bool) -> None:
-    if named_twice:
-        return
+def _refuse_divided(device: Device) -> None:
+    device.drop_caches()
     try:
         why = _why_divided(device)
     except (RecordDamaged, RecordUnsupported) as error:
