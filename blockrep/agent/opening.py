@@ -58,6 +58,7 @@ class OpenedReplica:
     """One epoch, at each holder that has it, the preferred one first.
 
     `data_key` is None where the epoch is not encrypted, or nobody here may have the key.
+    `own_devices` are those that this machine's agent serves.
     """
 
     owner: str
@@ -67,6 +68,7 @@ class OpenedReplica:
     sources: tuple[EpochSource, ...]
     data_key: bytes | None
     failures: tuple[str, ...]
+    own_devices: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class _Owner:
     member: Member
     ways: list[_Way]
     data_key: Callable[[bytes], bytes | None]
+    own_devices: tuple[Path, ...] = ()
 
 
 @contextlib.contextmanager
@@ -123,6 +126,7 @@ def open_replica(
             sources=tuple(sources),
             data_key=key,
             failures=tuple(failures),
+            own_devices=owner.own_devices,
         )
 
 
@@ -190,7 +194,8 @@ def _by_agent(place: Path, wanted: Wanted, answer: Answer, asked: dict[str, Any]
         text = answer["data_keys"].get(device_id.hex())
         return bytes.fromhex(text) if text is not None else None
 
-    return _Owner(section.member, ways, data_key)
+    devices = tuple(Path(path) for path in answer["devices"])
+    return _Owner(section.member, ways, data_key, devices)
 
 
 def _members(document: Document, me: bytes) -> list[Member]:

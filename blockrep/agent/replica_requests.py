@@ -61,6 +61,7 @@ class ReplicaRequests:
             "me": group.identity.key.hex(),
             "instance": group.devices[0].area.instance_id.hex(),
             "held_here": here,
+            "devices": [str(device.path) for device in self._world.devices],
             "data_keys": keys,
             "document": build_document(document).decode(),
         }
