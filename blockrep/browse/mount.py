@@ -1,7 +1,7 @@
 """An epoch's filesystem in a directory, in user space: a stranger's filesystem meets no kernel.
 
 The bytes go from a `View` through an NBD server in this process, nbdfuse and fuse2fs. The two run
-as the user who asked, who alone sees the files; none of them can write.
+as the user whom the directory belongs to, who alone sees the files; none of them can write.
 """
 
 from __future__ import annotations
@@ -76,18 +76,19 @@ class Mount:
         directory: Path,
         *,
         partition: int | None = None,
-        user: User | None = None,
         report: Callable[[str], None] = lambda _text: None,
     ) -> None:
         """Mount; `ProgramFailed` with the words of the program that could not.
 
-        `directory` exists, is empty and is the user's. A read that fails ends the mount, and
-        `report` is told where: fuse2fs would answer it with a file that is too short, or nonsense.
+        `directory` exists and is empty; the programs run as whoever it belongs to. A read that
+        fails ends the mount, and `report` is told where: fuse2fs would answer it with a file that
+        is too short, or nonsense.
         """
         self.directory = directory.resolve()
         self.epoch = view.epoch
         _check_directory(directory)
         export = choose_filesystem(view, partition)
+        user = user_of(directory)
         for name in ("nbdfuse", "fuse2fs", "fusermount3"):
             find_program(name)
         with contextlib.ExitStack() as stack:
@@ -180,7 +181,7 @@ def is_dead(place: Path) -> bool:
     return False
 
 
-def unmount(directory: Path) -> None:
+def unmount_epoch(directory: Path) -> None:
     """Unmount what any process of blockrep has mounted there, which ends that process.
 
     `NotMounted` when no epoch is there, `DeviceBusy` when something in it is in use.
@@ -198,8 +199,7 @@ def unmount(directory: Path) -> None:
 
 
 def user_of(directory: Path) -> User | None:
-    """Whom a directory belongs to; None when that is this process's own user, or it is not root
-    and cannot be another."""
+    """Whom a directory belongs to; None for root, and where we are not root ourselves."""
     status = directory.stat()
     if os.geteuid() != 0 or status.st_uid == 0:
         return None

@@ -60,7 +60,7 @@ def apply_restore(
     """Write the planned disk; `verify` reads it back and compares with the owner's digests.
 
     Errors say `RESUMABLE`: the same restore again completes it, and up to its end the disk has no
-    table. Chunks that no holder has are `ReplicaDamaged`, unless `accept_damage`: then they are zeros.
+    table. Chunks that no holder has are `ReplicaDamaged`, or zeros with `accept_damage`.
     """
     started = time.monotonic()
     try:

@@ -5,6 +5,7 @@ Only refusals and one open device; nothing is written here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from blockrep.disk.area import AREA_TYPE, SEGMENT_TYPE, Area, find_area
@@ -23,12 +24,14 @@ from blockrep.errors import (
 from blockrep.units import format_bytes
 
 
-def open_target(path: Path, *, overwrite: Path | None = None) -> Device:
+def open_target(
+    path: Path, *, overwrite: Path | None = None, own_devices: Sequence[Path] = ()
+) -> Device:
     """The target, open for writing and held against everybody else.
 
-    What holds segments, as every disk does that an agent serves, is refused with `WouldOverwrite`
-    unless `overwrite` names the same disk again. `DeviceBusy` names everything that uses it, an
-    agent too; `DeviceUnsupported` for a partition.
+    What holds segments, and `own_devices`, which this machine's agent serves, is refused with
+    `WouldOverwrite` unless `overwrite` names the same disk again. `DeviceBusy` names everything
+    that uses it, an agent too; `DeviceUnsupported` for a partition.
     """
     refuse_partition(path)
     named_twice = overwrite is not None and _is_same(path, overwrite)
@@ -38,6 +41,8 @@ def open_target(path: Path, *, overwrite: Path | None = None) -> Device:
             hint="name the same disk in both places, or leave out --overwrite",
         )
     if not named_twice:
+        if any(_is_same(path, own) for own in own_devices):
+            raise _would_overwrite(path, "this machine's agent serves it")
         with Device(path) as device:
             _refuse_divided(device)
     refuse_if_held(path)

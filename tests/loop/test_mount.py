@@ -21,7 +21,7 @@ from manifest import Manifest, differences, read_manifest
 from oracles import dumpe2fs, run
 
 from blockrep.browse.extract import extract_files
-from blockrep.browse.mount import Mount, is_dead, unmount, user_of
+from blockrep.browse.mount import Mount, is_dead, unmount_epoch, user_of
 from blockrep.browse.view import View
 from blockrep.errors import (
     DeviceBusy,
@@ -158,7 +158,7 @@ def test_another_user_mounts_and_reads_it_all(view: View, monkeypatch: pytest.Mo
     place = Path(tempfile.mkdtemp(prefix="other-user-"))
     try:
         os.chown(place, SOMEBODY.uid, SOMEBODY.gid)
-        with Mount(view, place, user=SOMEBODY):
+        with Mount(view, place):
             command = ["cat", str(place / "dir" / "secret")]
             said = subprocess.run(
                 command, user=65534, group=65534, capture_output=True, check=True
@@ -175,16 +175,16 @@ def test_another_user_mounts_and_reads_it_all(view: View, monkeypatch: pytest.Mo
 
 def test_unmounting_by_directory(view: View, folder: Path) -> None:
     with pytest.raises(NotMounted):
-        unmount(folder)
+        unmount_epoch(folder)
     with Mount(view, folder) as mount:
         with pytest.raises(UsageError, match="mounted at"):
             Mount(view, folder)
         with (folder / "dir" / "file").open("rb"), pytest.raises(DeviceBusy, match="busy"):
-            unmount(folder)
-        unmount(folder)
+            unmount_epoch(folder)
+        unmount_epoch(folder)
         wait_until(lambda: not mount.is_alive)
     with pytest.raises(NotMounted):
-        unmount(folder)
+        unmount_epoch(folder)
 
 
 def test_the_programs_run_as_the_owner_of_the_directory(folder: Path) -> None:

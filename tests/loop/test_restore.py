@@ -423,6 +423,13 @@ def test_a_disk_that_an_agent_serves_is_refused_for_its_segments_first(divided: 
             open_target(divided, overwrite=divided)
 
 
+def test_the_agents_own_disk_must_be_named_twice(tmp_path: Path) -> None:
+    path = sparse_file(tmp_path / "disk", 60 * MIB)
+    with pytest.raises(WouldOverwrite, match="agent serves it"):
+        open_target(path, own_devices=[path])
+    open_target(path, own_devices=[path], overwrite=path).close()
+
+
 def test_the_same_ids_in_the_machine_are_refused(tmp_path: Path) -> None:
     owner = make_owner(tmp_path, "gpt")
     target = sparse_file(tmp_path / "target.img", 60 * MIB)
