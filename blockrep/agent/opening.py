@@ -31,8 +31,9 @@ from blockrep.group.section import Member, MemberDevice
 from blockrep.progress import Progress
 from blockrep.segment.epoch import Epoch
 from blockrep.transfer.channel import Channel
-from blockrep.transfer.fetch import Reader, RemoteView
+from blockrep.transfer.fetch import Reader
 from blockrep.transfer.greeting import Self
+from blockrep.transfer.source import EpochSource
 
 PIN_S = 86_400
 
@@ -64,7 +65,7 @@ class OpenedReplica:
     device: str
     epoch: Epoch
     holders: tuple[str, ...]
-    sources: tuple[RemoteView, ...]
+    sources: tuple[EpochSource, ...]
     data_key: bytes | None
     failures: tuple[str, ...]
     own_devices: tuple[Path, ...] = ()
@@ -101,7 +102,8 @@ def open_replica(
     with contextlib.ExitStack() as stack:
         readers, failures = _open_readers(owner, device, stack)
         epoch = _choose_epoch(owner.member.name, readers, wanted.epoch, failures)
-        sources, names = [], []
+        sources: list[EpochSource] = []
+        names: list[str] = []
         for way, reader in readers:
             if all(held.epoch.id != epoch.id for held in reader.epochs):
                 continue
