@@ -19,7 +19,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
-from blockrep.errors import BlockrepError, PeerUnreachable, ProtocolError
+from blockrep.errors import BlockrepError, PeerUnreachable
 from blockrep.transfer.frames import Frame, Kind, build_header
 from blockrep.transfer.refusals import build_error, error_of, parse_error, refusal_of
 from blockrep.transfer.wire import SMALL_BODY_BYTES, Conversation, FrameReader, Phase
@@ -109,7 +109,7 @@ class Channel:
         views = [memoryview(part) for part in parts if len(part)]
         header = build_header(kind, sum(len(view) for view in views))
         with self._room:
-            if self._failed:
+            if self._failed or self.talk.phase is Phase.ENDED:
                 raise PeerUnreachable(f"the connection to {self.name} is over")
             # The order of the conversation is the order of the queue.
             self.talk.sent(kind)
@@ -234,7 +234,7 @@ class Channel:
                 self.post(Kind.ERROR, build_error(*refusal_of(error)))
             self.flush(timeout_s)
             self._linger()
-        except (PeerUnreachable, ProtocolError, OSError):
+        except (PeerUnreachable, OSError):
             pass  # it is gone, or has ended the conversation itself
         finally:
             self.close()
