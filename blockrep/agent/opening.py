@@ -111,7 +111,7 @@ def open_replica(
                 reader.pin(epoch.id, PIN_S)
                 view = stack.enter_context(reader.view(epoch.id, folder))
             except BlockrepError as error:
-                failures.append(f"{way.holder.name}: {error.message}")
+                failures.append(error.message)
                 continue
             sources.append(view)
             names.append(way.holder.name)
@@ -259,7 +259,7 @@ def _open_readers(
             channel = way.open()
             reader = Reader(channel, way.me, way.holder.key, owner.member.key, device.device_id)
         except BlockrepError as error:
-            failures.append(f"{way.holder.name}: {error.message}")
+            failures.append(error.message)
             continue
         readers.append((way, stack.enter_context(reader)))
     return readers, failures

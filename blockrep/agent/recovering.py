@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from blockrep.agent.dialling import CONNECT_S, Line, connect
 from blockrep.agent.exchange import ANSWER_S, call
 from blockrep.errors import BlockrepError, PeerNotTrusted, PeerUnreachable, RecoveryKeyWrong
-from blockrep.group.document import Document, make_document, read_document
+from blockrep.group.calls import build_document_call, read_document_reply
+from blockrep.group.document import Document, make_document
 from blockrep.group.escrow import Secrets, unwrap_secrets
 from blockrep.group.identity import Identity, new_identity
 from blockrep.group.membership import view_group
 from blockrep.group.merge import merge
 from blockrep.group.recovery_key import RecoveryKeys, derive_recovery
-from blockrep.group.replies import build_call, parse_reply
 from blockrep.group.section import Member
 from blockrep.group.tls import client_context, expect_peer, peer_key
 from blockrep.transfer.channel import Channel
@@ -126,9 +126,7 @@ def _ask_document(address: str, keys: RecoveryKeys) -> Document:
     with Channel(sock, serving=False, name=f"{A_HOLDER} at {address}") as channel:
         key = peer_key(sock) or b""
         greet(channel, _self(keys.group_id, keys.identity), Purpose.GROUP, key)
-        body = build_call("exchange", summary=[], document=None)
-        fields = parse_reply(call(channel, body))
-        document = read_document(fields.child("document"), keys.group_id)
+        document = read_document_reply(call(channel, build_document_call()), keys.group_id)
         channel.end()
     if key not in view_group(document, key).members:
         raise PeerNotTrusted(f"who answers at {address} is no member of its own document")
