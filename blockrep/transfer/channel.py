@@ -7,7 +7,6 @@ it. Each side says ALIVE when it has nothing else to say.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import socket
@@ -19,7 +18,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
-from blockrep.errors import BlockrepError, PeerUnreachable
+from blockrep.errors import BlockrepError, PeerRefused, PeerUnreachable
 from blockrep.transfer.frames import Frame, Kind, build_header
 from blockrep.transfer.refusals import build_error, error_of, parse_error, refusal_of
 from blockrep.transfer.wire import SMALL_BODY_BYTES, Conversation, FrameReader, Phase
@@ -72,7 +71,7 @@ class Channel:
         self._poll = select.poll()
         self._poll.register(self._wake_fd, select.POLLIN)
         self._poll.register(sock, select.POLLIN)
-        self._broken: PeerUnreachable | None = None
+        self._broken: PeerUnreachable | PeerRefused | None = None
         self._heard_at = self._spoke_at = time.monotonic()
 
     def __enter__(self) -> Channel:
@@ -164,10 +163,15 @@ class Channel:
         try:
             self._step(timeout_s, reading)
         except OSError as error:
-            self._broken = self._lost(_reason_of(error))
+            self._broken = self._ended_by(error)
             # The peer may have said why before it went: that is taken first.
-            with contextlib.suppress(OSError, PeerUnreachable):
+            try:
                 self._read()
+            except PeerUnreachable:
+                pass
+            except OSError as later:
+                if _is_refusal(later):
+                    self._broken = self._ended_by(later)
             if not self._inbox:
                 raise self._broken from error
 
@@ -307,11 +311,22 @@ class Channel:
         elif now - self._heard_at > self._silence_s:
             raise self._lost(f"nothing was heard for {self._silence_s:.0f} s")
 
+    def _ended_by(self, error: OSError) -> PeerUnreachable | PeerRefused:
+        lost = self._lost(_reason_of(error))
+        if _is_refusal(error):
+            return PeerRefused(f"{self.name} does not know this machine as a member")
+        return lost
+
     def _lost(self, why: str) -> PeerUnreachable:
         with self._room:
             self._failed = True
             self._room.notify_all()
         return PeerUnreachable(f"the connection to {self.name} was lost: {why}")
+
+
+def _is_refusal(error: OSError) -> bool:
+    """In TLS 1.3 a server refuses a client's certificate only after the client's handshake."""
+    return isinstance(error, ssl.SSLError) and "ALERT_UNKNOWN_CA" in (error.reason or "")
 
 
 def _reason_of(error: OSError) -> str:
