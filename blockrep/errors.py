@@ -11,7 +11,7 @@
     ├── DeviceUnsupported       14   read-only, a partition, a kind we do not divide
     ├── TableDamaged            20
     ├── TableUnsupported        21
-    ├── RecordDamaged           22   an area record or a segment header
+    ├── RecordDamaged           22   an area record, a segment header, a group document
     ├── RecordUnsupported       23   ... written by a newer blockrep
     ├── FilesystemUnsupported   30   its kind, a feature, a file that must not move
     ├── FilesystemNotClean      31   a journal to replay, orphans, not unmounted
@@ -24,7 +24,30 @@
     ├── NotDivided              60
     ├── AlreadyDivided          61
     ├── ProgramFailed           70   an external program is missing or failed
-    └── ProofFailed             71   a plan or its result did not pass its own verification
+    ├── ProofFailed             71   a plan or its result did not pass its own verification
+    ├── ProtocolError           90   a peer sent what the wire protocol does not allow
+    ├── VersionUnknown          91   no version of the protocol that both sides know
+    ├── PeerUnreachable         92   no connection to a peer, or it was cut
+    ├── PeerRefused             93   not a member, or no right to this
+    ├── PeerBusy                94   too many connections, or another session writes the segment
+    ├── OtherWriter             95   the segment belongs to another instance of this device
+    ├── ReplicaAhead            96   the holder has a newer epoch than was thought
+    ├── HistoryFull             97   no room that is not locked in the history of the segment
+    ├── NoSuchEpoch             98   the holder does not have this epoch, or not any more
+    ├── EpochRefused            99   root or signature of an epoch is wrong
+    ├── AgentUnreachable       100   no agent answers at the local socket
+    ├── NotProtected           101   status: a replica is stale or missing, or no key for it
+    ├── BackupIncomplete       102   not every holder has a receipt for the new epoch
+    ├── NotAMember             110   this machine, or the other one, is not in the group
+    ├── NotAllowed             111   a member asked for what it has no right to
+    ├── PeerNotTrusted         112   the other side of a connection has another key than expected
+    ├── InvitationRefused      113   the code is used up, too old, or was given to another
+    ├── RecoveryKeyWrong       114   mistyped, too weak, or of another owner
+    ├── WouldOverwrite         120   the target holds others' replicas, or the agent serves it
+    ├── SameIdentity           121   a disk of this machine has the same GUID or UUID
+    ├── ReplicaDamaged         122   what a holder has of an epoch is not what was signed
+    ├── WrongKey               123   an epoch is encrypted, and not with the key at hand
+    └── NotMounted             124   no epoch is mounted there
 
 Exit codes are stable: they are documented in blockrep(1) from this module and never reused.
 """
@@ -173,3 +196,119 @@ class ProgramFailed(BlockrepError):
 class ProofFailed(BlockrepError):
     exit_code = 71
     default_hint = "nothing was committed; please report it with the command and its output"
+
+
+class AgentUnreachable(BlockrepError):
+    exit_code = 100
+    default_hint = "start it (`systemctl start blockrep-agent`), or name its socket with --socket"
+    retryable = True
+
+
+class NotProtected(BlockrepError):
+    exit_code = 101
+
+
+class BackupIncomplete(BlockrepError):
+    exit_code = 102
+    default_hint = "run it again: what has arrived is kept, and only the rest is sent"
+    retryable = True
+
+
+class ProtocolError(BlockrepError):
+    exit_code = 90
+    default_hint = "update blockrep on both machines; if that does not help, please report it"
+
+
+class VersionUnknown(BlockrepError):
+    exit_code = 91
+    default_hint = "update blockrep on the machine with the older version"
+
+
+class PeerUnreachable(BlockrepError):
+    exit_code = 92
+    default_hint = "see that the other machine is on, its agent runs, and the network is there"
+    retryable = True
+
+
+class PeerRefused(BlockrepError):
+    exit_code = 93
+    default_hint = "`blockrep group show` lists the members and their rights"
+
+
+class PeerBusy(BlockrepError):
+    exit_code = 94
+    default_hint = "try again later"
+    retryable = True
+
+
+class OtherWriter(BlockrepError):
+    exit_code = 95
+    default_hint = "if this disk was restored or cloned, `blockrep takeover` makes it the writer"
+
+
+class ReplicaAhead(BlockrepError):
+    exit_code = 96
+    default_hint = "try again: the next run goes on from the newer epoch"
+    retryable = True
+
+
+class HistoryFull(BlockrepError):
+    exit_code = 97
+    default_hint = "wait until the lock of older versions has run out, or accept it at the holder"
+
+
+class NoSuchEpoch(BlockrepError):
+    exit_code = 98
+    default_hint = "`blockrep history` lists the epochs that there are"
+
+
+class EpochRefused(BlockrepError):
+    exit_code = 99
+    default_hint = "the replica is still at its last epoch; the next run fetches its map again"
+    retryable = True
+
+
+class NotAMember(BlockrepError):
+    exit_code = 110
+    default_hint = "`blockrep group show` lists the members"
+
+
+class NotAllowed(BlockrepError):
+    exit_code = 111
+    default_hint = "somebody at the other machine has to grant it there"
+
+
+class PeerNotTrusted(BlockrepError):
+    exit_code = 112
+    default_hint = "if that machine was set up anew, it has to join the group again"
+
+
+class InvitationRefused(BlockrepError):
+    exit_code = 113
+    default_hint = "ask for a new code with `blockrep group invite`"
+
+
+class RecoveryKeyWrong(BlockrepError):
+    exit_code = 114
+    default_hint = "compare it with the paper, group by group"
+
+
+class WouldOverwrite(BlockrepError):
+    exit_code = 120
+
+
+class SameIdentity(BlockrepError):
+    exit_code = 121
+
+
+class ReplicaDamaged(BlockrepError):
+    exit_code = 122
+    default_hint = "take another holder's copy, or an older epoch (`blockrep history`)"
+
+
+class WrongKey(BlockrepError):
+    exit_code = 123
+
+
+class NotMounted(BlockrepError):
+    exit_code = 124

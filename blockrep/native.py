@@ -1,7 +1,7 @@
 """The C core with types: open filesystems, what lies where in them, and proofs that two are equal.
 
-The only importer of `blockrep._core`. Every position and length is in filesystem blocks unless its
-name says bytes. A `Filesystem` belongs to one thread at a time.
+`chunks` and `pump` have what the core does besides. Every position and length is in filesystem
+blocks unless its name says bytes. A `Filesystem` belongs to one thread at a time.
 """
 
 from __future__ import annotations

@@ -9,6 +9,14 @@ complete -c blockrep -n __fish_use_subcommand -a divide -d 'divide a disk into a
 complete -c blockrep -n __fish_use_subcommand -a show -d 'show the divider and the segments of a disk'
 complete -c blockrep -n __fish_use_subcommand -a recover -d 'complete or back out of an interrupted change'
 complete -c blockrep -n __fish_use_subcommand -a undivide -d 'give the second area back'
+complete -c blockrep -n __fish_use_subcommand -a agent -d 'run the agent of this machine'
+complete -c blockrep -n __fish_use_subcommand -a group -d 'make a group, join one, look at it'
+complete -c blockrep -n __fish_use_subcommand -a backup -d 'send the first area to the other members'
+complete -c blockrep -n __fish_use_subcommand -a history -d 'list the epochs that can be restored'
+complete -c blockrep -n __fish_use_subcommand -a status -d 'what is protected, how old it is, what is not'
+complete -c blockrep -n __fish_use_subcommand -a takeover -d 'go on as the writer of an owner\'s replicas'
+complete -c blockrep -n __fish_use_subcommand -a accept -d 'let one oversize epoch in'
+complete -c blockrep -n __fish_use_subcommand -a jobs -d 'list the jobs of the agent, or cancel one'
 complete -c blockrep -n '__fish_seen_subcommand_from devices' -l help -d 'show this help message and exit'
 complete -c blockrep -n '__fish_seen_subcommand_from devices' -l json -d 'write one JSON document to standard output'
 complete -c blockrep -n '__fish_seen_subcommand_from inspect' -F
@@ -44,3 +52,59 @@ complete -c blockrep -n '__fish_seen_subcommand_from undivide' -l dry-run -d 'sh
 complete -c blockrep -n '__fish_seen_subcommand_from undivide' -l yes -d 'do not ask'
 complete -c blockrep -n '__fish_seen_subcommand_from undivide' -l shadow-dir -d 'keep the shadow of the metadata in DIR instead of in memory' -x -a '(__fish_complete_directories)'
 complete -c blockrep -n '__fish_seen_subcommand_from undivide' -l journal -d 'keep the log in FILE, on a persistent disk other than DISK' -r -F
+complete -c blockrep -n '__fish_seen_subcommand_from agent' -l help -d 'show this help message and exit'
+complete -c blockrep -n '__fish_seen_subcommand_from agent' -l json -d 'write one JSON document to standard output'
+complete -c blockrep -n '__fish_seen_subcommand_from agent' -l config -d 'settings (default: /etc/blockrep/agent.toml)' -r -F
+complete -c blockrep -n '__fish_seen_subcommand_from agent' -l device -d 'a divided disk that takes part; may be given several times' -r -F
+complete -c blockrep -n '__fish_seen_subcommand_from agent' -l listen -d 'where peers reach it' -x
+complete -c blockrep -n '__fish_seen_subcommand_from agent' -l address -d 'what the other members are told instead; may be given several times' -x
+complete -c blockrep -n '__fish_seen_subcommand_from agent' -l name -d 'what the others call this machine' -x
+complete -c blockrep -n '__fish_seen_subcommand_from agent' -l state-dir -d 'where it keeps its state' -x -a '(__fish_complete_directories)'
+complete -c blockrep -n '__fish_seen_subcommand_from agent' -l socket -d 'the agent\'s socket (default: /run/blockrep/agent.sock)' -r -F
+complete -c blockrep -n '__fish_seen_subcommand_from group; and not __fish_seen_subcommand_from create invite join approve remove leave recovery-key show' -a create -d 'make a group'
+complete -c blockrep -n '__fish_seen_subcommand_from group; and not __fish_seen_subcommand_from create invite join approve remove leave recovery-key show' -a invite -d 'make a code for one machine'
+complete -c blockrep -n '__fish_seen_subcommand_from group; and not __fish_seen_subcommand_from create invite join approve remove leave recovery-key show' -a join -d 'ask to join a group'
+complete -c blockrep -n '__fish_seen_subcommand_from group; and not __fish_seen_subcommand_from create invite join approve remove leave recovery-key show' -a approve -d 'let a machine in that asked'
+complete -c blockrep -n '__fish_seen_subcommand_from group; and not __fish_seen_subcommand_from create invite join approve remove leave recovery-key show' -a remove -d 'remove a member'
+complete -c blockrep -n '__fish_seen_subcommand_from group; and not __fish_seen_subcommand_from create invite join approve remove leave recovery-key show' -a leave -d 'leave the group'
+complete -c blockrep -n '__fish_seen_subcommand_from group; and not __fish_seen_subcommand_from create invite join approve remove leave recovery-key show' -a recovery-key -d 'make a new recovery key'
+complete -c blockrep -n '__fish_seen_subcommand_from group; and not __fish_seen_subcommand_from create invite join approve remove leave recovery-key show' -a show -d 'show the members'
+complete -c blockrep -n '__fish_seen_subcommand_from group' -l help -d 'show this help message and exit'
+complete -c blockrep -n '__fish_seen_subcommand_from group' -l json -d 'write one JSON document to standard output'
+complete -c blockrep -n '__fish_seen_subcommand_from group' -l device -d 'a disk of the agent that takes part (default: all that are in no group yet)' -r -F
+complete -c blockrep -n '__fish_seen_subcommand_from group' -l no-encrypt -d 'let holders see the content; compresses it'
+complete -c blockrep -n '__fish_seen_subcommand_from group' -l recovery-key-file -d 'write the recovery key to FILE instead of showing it' -r -F
+complete -c blockrep -n '__fish_seen_subcommand_from group' -l socket -d 'the agent\'s socket (default: /run/blockrep/agent.sock)' -r -F
+complete -c blockrep -n '__fish_seen_subcommand_from group' -l group -d 'which of several groups' -x
+complete -c blockrep -n '__fish_seen_subcommand_from group' -l yes -d 'do not ask whether the digits agree'
+complete -c blockrep -n '__fish_seen_subcommand_from backup' -F
+complete -c blockrep -n '__fish_seen_subcommand_from backup' -l help -d 'show this help message and exit'
+complete -c blockrep -n '__fish_seen_subcommand_from backup' -l json -d 'write one JSON document to standard output'
+complete -c blockrep -n '__fish_seen_subcommand_from backup' -l mode -d 'read and send everything, or only what has changed (default)' -x
+complete -c blockrep -n '__fish_seen_subcommand_from backup' -l to -d 'only to this member; may be given several times' -x
+complete -c blockrep -n '__fish_seen_subcommand_from backup' -l group -d 'which of several groups' -x
+complete -c blockrep -n '__fish_seen_subcommand_from backup' -l socket -d 'the agent\'s socket (default: /run/blockrep/agent.sock)' -r -F
+complete -c blockrep -n '__fish_seen_subcommand_from history' -l help -d 'show this help message and exit'
+complete -c blockrep -n '__fish_seen_subcommand_from history' -l json -d 'write one JSON document to standard output'
+complete -c blockrep -n '__fish_seen_subcommand_from history' -l group -d 'which of several groups' -x
+complete -c blockrep -n '__fish_seen_subcommand_from history' -l socket -d 'the agent\'s socket (default: /run/blockrep/agent.sock)' -r -F
+complete -c blockrep -n '__fish_seen_subcommand_from status' -l help -d 'show this help message and exit'
+complete -c blockrep -n '__fish_seen_subcommand_from status' -l json -d 'write one JSON document to standard output'
+complete -c blockrep -n '__fish_seen_subcommand_from status' -l group -d 'which of several groups' -x
+complete -c blockrep -n '__fish_seen_subcommand_from status' -l socket -d 'the agent\'s socket (default: /run/blockrep/agent.sock)' -r -F
+complete -c blockrep -n '__fish_seen_subcommand_from takeover' -l help -d 'show this help message and exit'
+complete -c blockrep -n '__fish_seen_subcommand_from takeover' -l json -d 'write one JSON document to standard output'
+complete -c blockrep -n '__fish_seen_subcommand_from takeover' -l group -d 'which of several groups' -x
+complete -c blockrep -n '__fish_seen_subcommand_from takeover' -l socket -d 'the agent\'s socket (default: /run/blockrep/agent.sock)' -r -F
+complete -c blockrep -n '__fish_seen_subcommand_from takeover' -l recovery-key-file -d 'read the recovery key from FILE' -r -F
+complete -c blockrep -n '__fish_seen_subcommand_from takeover' -l from -d 'a holder to ask, where in no group' -x
+complete -c blockrep -n '__fish_seen_subcommand_from takeover' -l device -d 'which of several devices' -x
+complete -c blockrep -n '__fish_seen_subcommand_from accept' -l help -d 'show this help message and exit'
+complete -c blockrep -n '__fish_seen_subcommand_from accept' -l json -d 'write one JSON document to standard output'
+complete -c blockrep -n '__fish_seen_subcommand_from accept' -l group -d 'which of several groups' -x
+complete -c blockrep -n '__fish_seen_subcommand_from accept' -l socket -d 'the agent\'s socket (default: /run/blockrep/agent.sock)' -r -F
+complete -c blockrep -n '__fish_seen_subcommand_from accept' -l device -d 'which of several devices' -x
+complete -c blockrep -n '__fish_seen_subcommand_from jobs' -l help -d 'show this help message and exit'
+complete -c blockrep -n '__fish_seen_subcommand_from jobs' -l json -d 'write one JSON document to standard output'
+complete -c blockrep -n '__fish_seen_subcommand_from jobs' -l cancel -d 'cancel the job with this number' -x
+complete -c blockrep -n '__fish_seen_subcommand_from jobs' -l socket -d 'the agent\'s socket (default: /run/blockrep/agent.sock)' -r -F

@@ -19,6 +19,12 @@ static inline uint64_t br_load64(const uint8_t *at)
 	return (uint64_t)br_load32(at) | (uint64_t)br_load32(at + 4) << 32;
 }
 
+static inline void br_store16(uint8_t *at, uint16_t value)
+{
+	at[0] = (uint8_t)value;
+	at[1] = (uint8_t)(value >> 8);
+}
+
 static inline void br_store32(uint8_t *at, uint32_t value)
 {
 	for (int i = 0; i < 4; i++)

@@ -224,4 +224,114 @@ void br_copies_free(struct br_copies *list);
 int br_compare(struct br_fs *before, struct br_fs *after, const struct br_inode_map *map,
                struct br_copies *out, struct br_err *err);
 
+/* ---- chunks, their digests and their map (digest.c, chunk_map.c) ----
+ *
+ * Masks, digests, packed blocks and pages are those of docs/segment-format.md. The caller has
+ * checked that the blocks are as many as the masks name, and that the chunks lie in the pages.
+ */
+
+/* 32 bytes for each chunk, from the stored blocks of all of them, packed. -ENOMEM. */
+int br_chunk_digests(const uint16_t *masks, size_t count, const uint8_t *blocks, uint8_t *out);
+/* 8 bytes for each of `count` blocks: the first of SHA-256 of salt and block. -ENOMEM. */
+int br_short_digests(const uint8_t *salt, size_t salt_bytes, const uint8_t *blocks, size_t count,
+                     uint8_t *out);
+/* Of the blocks of `masks` those of `wanted`, which has no other bits. */
+void br_pick_blocks(const uint16_t *masks, const uint16_t *wanted, size_t count,
+                    const uint8_t *blocks, uint8_t *out);
+
+/* Make the checksum of a page of 4 KiB true. */
+void br_page_seal(uint8_t *page);
+/* 1 when checksum, magic and number are right, else 0; its entries are not looked at. */
+int br_page_is_sound(const uint8_t *page, uint64_t number);
+/* Pages without a stored block, sealed. */
+void br_pages_clear(uint8_t *pages, uint64_t first_page, size_t count);
+/* Bit i: mask or digest of chunk first_chunk + i is not the same in both; at most 64 chunks. */
+uint64_t br_changed_chunks(const uint8_t *a, const uint8_t *b, uint64_t first_page,
+                           uint64_t first_chunk, unsigned count);
+/* The leaf of each page, 32 bytes, from the `entries` that they have together, full pages first.
+ * -ENOMEM. */
+int br_map_leaves(const uint8_t *pages, size_t count, uint64_t entries, uint8_t *out);
+
+/* ---- blocks encrypted and compressed (xts.c, compress.c) ---- */
+
+/* Encrypt or decrypt packed blocks where they lie; the key has 64 bytes, chunks are below 2^60.
+ * -EINVAL for a key with two equal halves, -ENOMEM. */
+int br_crypt_blocks(const uint8_t *key, int encrypt, const uint64_t *chunks, const uint16_t *masks,
+                    size_t count, uint8_t *blocks);
+
+/* One lz4 block. The length that was made, less than `length`, or 0 when it cannot be; `out` has
+ * room for length - 1. Lengths are 1 to 2^30. */
+size_t br_compress(const uint8_t *data, uint32_t length, uint8_t *out);
+/* -EUCLEAN when it is no lz4 block, or none of exactly raw_length. `out` is undefined then. */
+int br_decompress(const uint8_t *data, uint32_t length, uint8_t *out, uint32_t raw_length);
+
+/* ---- the used blocks of a disk on their way (pump.c and what it calls) ---- */
+
+/* Threads read a disk's used blocks in windows of 1 MiB, leave out zeros, encrypt, and digest;
+ * batches come out in the order of the disk. Memory is that of the slots. */
+struct br_pump;
+
+struct br_pump_request {
+	int fd;                          /* with or without O_DIRECT; copied */
+	uint64_t content_bytes;          /* what lies past it is taken for zeros */
+	const struct br_extent *extents; /* in bytes: whole blocks, ascending, disjoint; copied */
+	size_t extent_count;
+	const uint8_t *key; /* 64 bytes, or NULL: not encrypted; copied */
+	uint8_t *map;       /* all pages of the map of the content */
+	uint8_t *buffers;   /* a MiB for each slot, on a page */
+	size_t workers;     /* 1 to 64 */
+	size_t slots;       /* 1 to 4096 */
+};
+
+enum br_pump_state {
+	BR_PUMP_BATCH,
+	BR_PUMP_END,
+	BR_PUMP_WAIT, /* nothing is ready yet: ask again */
+};
+
+struct br_batch {
+	enum br_pump_state state;
+	unsigned chunks; /* at most 16; what lies behind the content has none */
+	uint64_t first_chunk;
+	uint16_t masks[16];
+	size_t buffer_at; /* where in the buffers its stored blocks are, packed */
+	size_t stored_bytes;
+	uint64_t failed_at; /* the first byte that cannot be read, when br_pump_next fails */
+};
+
+/* Map and buffers stay the caller's, who does not touch them but as br_pump_next says, until
+ * br_pump_close. -EINVAL, -ENOMEM, -EAGAIN when there can be no more threads. */
+int br_pump_open(const struct br_pump_request *request, struct br_pump **out);
+/* Let go of the batch before, and give the next one; returns within a tenth of a second. Writes
+ * mask and digest of each chunk that has a block in the extents to the map and seals its pages; no
+ * other entry is touched. A failure of the disk comes in its turn, and again from then on: its
+ * errno, -ENODATA when it ends too early, -ENOMEM. For one thread at a time. */
+int br_pump_next(struct br_pump *pump, struct br_batch *out);
+/* At any time; returns when all threads have ended, which may take as long as one read. */
+void br_pump_close(struct br_pump *pump);
+
+/* ---- chunks that are about to be applied to a segment (stage.c) ---- */
+
+/* What lies on the disk now is read into slots of a whole chunk, each block in its place. */
+struct br_stage_chunk {
+	uint16_t mask;      /* of the chunk as it shall be */
+	uint16_t sent;      /* blocks of it that came; the others are in the slot */
+	uint16_t old_mask;  /* of the chunk as it is */
+	uint16_t saved;     /* blocks of the slot that br_stage_save copies */
+	uint32_t slot;      /* 0xffffffff: there is none, and nothing of it is needed */
+	uint8_t digest[32]; /* of the chunk as it shall be */
+	uint8_t old_digest[32];
+	uint8_t new_good; /* out: what was put together has its digest */
+	uint8_t old_good; /* out: the slot has its digest; 0 without one */
+	uint16_t reserved;
+};
+
+/* Compare both digests of each chunk. `sent` has the blocks that came, packed. -EINVAL when the
+ * chunks do not fit the buffers, -ENOMEM. */
+int br_stage_check(struct br_stage_chunk *chunks, size_t count, const uint8_t *sent,
+                   size_t sent_bytes, const uint8_t *old, size_t old_bytes);
+/* The saved blocks of all chunks, packed, into `out`, which they fill; else -EINVAL. */
+int br_stage_save(const struct br_stage_chunk *chunks, size_t count, const uint8_t *old,
+                  size_t old_bytes, uint8_t *out, size_t out_bytes);
+
 #endif

@@ -9,6 +9,7 @@
 #include "ext4_quota.h"
 #include "ext4_space.h"
 #include "ext4_view.h"
+#include "ext4_xattr_blocks.h"
 
 struct restore {
 	struct br_fs *before;
@@ -17,6 +18,7 @@ struct restore {
 	struct br_inode_reader old_reader;
 	struct br_inode_reader new_reader;
 	struct br_quota_changes quota;
+	struct br_xattr_owners xattrs;
 	uint8_t *wanted; /* one raw inode */
 	struct br_err *err;
 };
@@ -63,6 +65,10 @@ static int restore_inode(struct restore *restore, const struct br_inode *old)
 	                            br_inode_sectors(restore->before, old));
 	if (sectors && br_quota_note(&restore->quota, restore->before, old, sectors * 512))
 		return br_fail(restore->err, ENOMEM, "out of memory for quota");
+	result = br_xattr_owners_note(&restore->xattrs, restore->before, old, restore->after, &new,
+	                              restore->err);
+	if (result)
+		return result;
 	build_inode(restore->wanted, old, new.raw);
 	if (!memcmp(restore->wanted, new.raw, new.size))
 		return 0;
@@ -213,6 +219,8 @@ int br_restore(struct br_fs *before, struct br_fs *after, const struct br_inode_
 	restore_super(&restore);
 	int result = restore_inodes(&restore);
 	if (!result)
+		result = br_xattr_owners_restore(&restore.xattrs, before, after, map, err);
+	if (!result)
 		result = br_quota_apply(&restore.quota, after, err);
 	if (!result)
 		result = br_journal_back_up(after, err);
@@ -220,6 +228,7 @@ int br_restore(struct br_fs *before, struct br_fs *after, const struct br_inode_
 		result = restore_orphan_file(&restore);
 	if (!result)
 		result = restore_counts(&restore);
+	br_xattr_owners_free(&restore.xattrs);
 	br_quota_free(&restore.quota);
 	return result;
 }

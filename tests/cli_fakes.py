@@ -217,6 +217,8 @@ class FakeEngine:
     during: dict[str, Callable[[Progress], None]] = field(default_factory=dict)
     divided: bool = False
     interrupted: bool = True
+    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    answers: dict[str, dict[str, Any] | Exception] = field(default_factory=dict)
 
     def _work(self, name: str, progress: Progress) -> None:
         self.calls.append(name)
@@ -266,6 +268,23 @@ class FakeEngine:
     def show_disk(self, device: Device) -> DividedDisk:
         self.calls.append("show_disk")
         return divided_disk()
+
+    def ask_agent(
+        self, place: Path, verb: str, arguments: dict[str, Any], progress: Progress
+    ) -> dict[str, Any]:
+        self.calls.append(f"ask {place}")
+        self.asked.append((verb, arguments))
+        self.during.get(verb, lambda p: None)(progress)
+        answer = self.answers.get(verb, {})
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def new_recovery_key(self) -> str:
+        return "BR1-AAAAA-BBBBB"
+
+    def run_agent(self, flags: dict[str, Any], *, log: Any, stop: Any) -> None:
+        self.asked.append(("agent", dict(flags)))
 
 
 def slow_steps(steps: int, *, checked: bool, step_s: float = 0.05) -> Callable[[Progress], None]:

@@ -51,6 +51,29 @@ def loop_device(
     finally:
         _forget_partitions(node)
         os.close(fd)
+        _wait_until_free(node, image)
+
+
+@contextlib.contextmanager
+def as_disk(image: Path, sector_bytes: int, *, read_only: bool = True) -> Iterator[Path]:
+    """The image itself, or a device where its sectors are larger than a program expects of it."""
+    if sector_bytes == 512:
+        yield image
+        return
+    with loop_device(image, read_only=read_only, sector_bytes=sector_bytes) as node:
+        yield node
+
+
+def _wait_until_free(node: Path, image: Path) -> None:
+    """Whoever looks at all block devices just then keeps the binding for a moment longer."""
+    for _ in range(400):
+        try:
+            bound = Path("/sys/block", node.name, "loop/backing_file").read_text().strip()
+        except OSError:
+            return
+        if bound != str(image.resolve()):
+            return
+        time.sleep(0.005)
 
 
 def _forget_partitions(node: Path) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
+from blockrep.cli.document import Document
+from blockrep.cli.stopper import Stopper
 from blockrep.disk.device import Device
 from blockrep.divide.summary import (
     DividedDisk,
@@ -53,3 +55,11 @@ class Engine(Protocol):
     ) -> Outcome: ...
 
     def show_disk(self, device: Device) -> DividedDisk: ...
+
+    def ask_agent(
+        self, place: Path, verb: str, arguments: Document, progress: Progress
+    ) -> Document: ...
+
+    def new_recovery_key(self) -> str: ...
+
+    def run_agent(self, flags: Document, *, log: TextIO, stop: Stopper) -> None: ...

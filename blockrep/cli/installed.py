@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from blockrep.cli.document import Document
+from blockrep.cli.stopper import Stopper
 from blockrep.disk.device import Device
 from blockrep.divide.summary import DividedDisk, DivideRequest, Inspection, Outcome, UndivideRequest
 from blockrep.errors import DeviceBusy
@@ -71,3 +73,21 @@ class InstalledEngine:
 
         disk: DividedDisk = show_disk(device)
         return disk
+
+    def ask_agent(
+        self, place: Path, verb: str, arguments: Document, progress: Progress
+    ) -> Document:
+        from blockrep.agent.local_client import LocalClient
+
+        with LocalClient(place) as client:
+            return client.ask(verb, arguments, progress)
+
+    def new_recovery_key(self) -> str:
+        from blockrep.group.recovery_key import new_recovery_text
+
+        return new_recovery_text()
+
+    def run_agent(self, flags: Document, *, log: TextIO, stop: Stopper) -> None:
+        from blockrep.agent.start import run_agent
+
+        run_agent(flags, log=log, stop=stop)

@@ -14,12 +14,22 @@ from pathlib import Path
 from typing import TextIO
 
 from blockrep.cli.changes import run_divide, run_recover, run_undivide
+from blockrep.cli.daemon import run_agent
 from blockrep.cli.document import error_value
 from blockrep.cli.engine import Engine
 from blockrep.cli.exit_codes import BROKEN_PIPE, SUCCESS
 from blockrep.cli.failure import failure_text
 from blockrep.cli.installed import InstalledEngine
+from blockrep.cli.members import run_group
 from blockrep.cli.parser import build_parser
+from blockrep.cli.protection import (
+    run_accept,
+    run_backup,
+    run_history,
+    run_jobs,
+    run_status,
+    run_takeover,
+)
 from blockrep.cli.session import OutputGone, Session
 from blockrep.cli.views import run_devices, run_inspect, run_show
 from blockrep.errors import (
@@ -38,6 +48,14 @@ _VERBS: dict[str, Callable[[Session, Namespace], None]] = {
     "show": run_show,
     "recover": run_recover,
     "undivide": run_undivide,
+    "agent": run_agent,
+    "group": run_group,
+    "backup": run_backup,
+    "status": run_status,
+    "history": run_history,
+    "takeover": run_takeover,
+    "accept": run_accept,
+    "jobs": run_jobs,
 }
 _MEMORY_HINT = "end other programs; `divide --shadow-dir DIR` keeps the shadow on a disk"
 _WRITERS = {"divide", "undivide", "recover"}

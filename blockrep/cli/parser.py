@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from blockrep.cli.exit_codes import exit_codes
+from blockrep.cli.parser_group import Add, add_group_verbs
 from blockrep.errors import UsageError
 from blockrep.units import parse_share, parse_size
 
@@ -32,6 +33,9 @@ segments that other machines of a group will keep their copies in.
   blockrep inspect /dev/sda                       what lies where, and how small it can get
   blockrep divide /dev/sda --first 1G --peers 8   show the plan, ask, divide
   blockrep undivide /dev/sda                      give the second area back
+  blockrep group create family                    make a group; invite and join bring others in
+  blockrep backup                                 send the first area to the other members
+  blockrep status                                 what is protected, and what is not
 """
 
 _DEVICES = """\
@@ -124,7 +128,16 @@ def build_parser() -> Parser:
     _add_disk(undivide)
     _add_confirmation(undivide)
     _add_work_places(undivide)
+    add_group_verbs(lambda name, summary, text: _add(verbs, name, summary, text), _nested)
     return parser
+
+
+def _nested(verb: argparse.ArgumentParser) -> Add:
+    """The `add` for the verbs below a verb; `action` is the one that was given."""
+    actions = verb.add_subparsers(
+        dest="action", metavar="ACTION", required=True, parser_class=Parser, help="what to do"
+    )
+    return lambda name, summary, text: _add(actions, name, summary, text)
 
 
 _Verbs = argparse._SubParsersAction

@@ -7,12 +7,14 @@ import uuid
 from dataclasses import dataclass
 from itertools import pairwise
 
+from blockrep.disk.area_keys import KEYS_BYTES, AreaKeys, build_keys, parse_keys
 from blockrep.disk.records import (
     PREFIX,
     RecordKind,
     build_prefix,
     check_known,
     check_sealed,
+    incompat_of,
     seal_record,
 )
 from blockrep.disk.table import TableKind
@@ -25,12 +27,14 @@ RECORD_BYTES = 64 << 10
 MAX_SEGMENTS = 64
 MAX_CHANGED = 128
 
-AREA_RECORD = RecordKind("area record", b"BLKRAREA", RECORD_BYTES)
+_HAS_KEYS = 1
+AREA_RECORD = RecordKind("area record", b"BLKRAREA", RECORD_BYTES, incompat_known=_HAS_KEYS)
 _FIXED = struct.Struct("<16sQQIIQQQQIIQQQII")
 _SEGMENT = struct.Struct("<I4xQQQQ16s32s64s104x")
 _CHANGED = struct.Struct("<IIQQ40x")
 _SEGMENTS_OFFSET = 4096
 _CHANGED_OFFSET = 20480
+_KEYS_OFFSET = 28672
 _OWNER_NAME_BYTES = 64
 _NO_HOST = 0xFFFFFFFF
 _FLAG_SWAP = 1
@@ -71,7 +75,8 @@ class ChangedPartition:
 class Area:
     """What one record says. `host` is a partition number, 0 for a bare filesystem, None for none.
 
-    `first_end_bytes` is where the last partition or filesystem below the divider ends.
+    `first_end_bytes` is where the last partition or filesystem below the divider ends. `keys` are
+    those of the group that the disk is in.
     """
 
     instance_id: bytes
@@ -89,6 +94,7 @@ class Area:
     reserve: Extent | None
     segments: tuple[AreaSegment, ...]
     changed: tuple[ChangedPartition, ...]
+    keys: AreaKeys | None = None
 
 
 def build_area(area: Area) -> bytes:
@@ -96,12 +102,15 @@ def build_area(area: Area) -> bytes:
     if len(area.segments) > MAX_SEGMENTS or len(area.changed) > MAX_CHANGED:
         raise ValueError("more segments or changed partitions than an area record holds")
     record = bytearray(RECORD_BYTES)
-    record[: PREFIX.size] = build_prefix(AREA_RECORD, area.generation)
+    flags = 0 if area.keys is None else _HAS_KEYS
+    record[: PREFIX.size] = build_prefix(AREA_RECORD, area.generation, flags)
     _FIXED.pack_into(record, PREFIX.size, *_fixed_fields(area))
     for index, segment in enumerate(area.segments):
         _pack_segment(record, _SEGMENTS_OFFSET + index * _SEGMENT.size, segment)
     for index, changed in enumerate(area.changed):
         _pack_changed(record, _CHANGED_OFFSET + index * _CHANGED.size, changed)
+    if area.keys is not None:
+        record[_KEYS_OFFSET : _KEYS_OFFSET + KEYS_BYTES] = build_keys(area.keys)
     _check_sense(area)
     return seal_record(record)
 
@@ -214,7 +223,14 @@ def _unpack(data: bytes) -> Area:
         changed=tuple(
             _unpack_changed(data, _CHANGED_OFFSET + i * _CHANGED.size) for i in range(changed_count)
         ),
+        keys=_unpack_keys(data),
     )
+
+
+def _unpack_keys(data: bytes) -> AreaKeys | None:
+    if not incompat_of(data) & _HAS_KEYS:
+        return None
+    return parse_keys(data[_KEYS_OFFSET : _KEYS_OFFSET + KEYS_BYTES])
 
 
 def _unpack_segment(data: bytes, offset: int) -> AreaSegment:

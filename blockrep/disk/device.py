@@ -10,15 +10,18 @@ partition or of the whole disk stands between us and the medium; reads go the sa
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import mmap
 import os
 import stat
 import struct
+import threading
 from pathlib import Path
 from types import TracebackType
 
+from blockrep.buffers import new_buffer as new_buffer
 from blockrep.errors import (
     DeviceBusy,
     DeviceIO,
@@ -32,7 +35,9 @@ BLKGETSIZE64 = 0x80081272
 BLKSSZGET = 0x1268
 BLKROGET = 0x125E
 BLKFLSBUF = 0x1261
+BLKZEROOUT = 0x127F
 F_OFD_SETLK = 37
+PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01
 
 DIRECT_ALIGN_BYTES = 4096
 SMALL_SECTOR_BYTES = 512
@@ -57,6 +62,9 @@ class Device:
         self.path = path
         self.writable = writable
         self._bounce = mmap.mmap(-1, CHUNK_BYTES)
+        # Several threads may use one device (its segments belong to several owners), and what goes
+        # through this memory goes one at a time. Reads and writes of a `new_buffer` need no turn.
+        self._turn = threading.Lock()
         self._open()
 
     def _open(self) -> None:
@@ -99,12 +107,17 @@ class Device:
             if fd >= 0:
                 os.close(fd)
 
+    @property
+    def bulk_fd(self) -> int:
+        """What to read much of the device from: round the page cache where that is possible."""
+        return self._direct_fd if self._direct_fd >= 0 else self._fd
+
     def read(self, offset_bytes: int, length_bytes: int) -> bytes:
         """Exactly `length_bytes` from any offset; `DeviceIO` past the end or on an error."""
         self._check_range(offset_bytes, length_bytes)
         parts = []
         at, end = offset_bytes, offset_bytes + length_bytes
-        with memoryview(self._bounce) as bounce:
+        with self._turn, memoryview(self._bounce) as bounce:
             while at < end:
                 base = at - at % DIRECT_ALIGN_BYTES
                 span = min(CHUNK_BYTES, round_up(end, DIRECT_ALIGN_BYTES) - base)
@@ -141,12 +154,16 @@ class Device:
         self._check_range(offset_bytes, length)
         if offset_bytes % self.sector_bytes or length % self.sector_bytes:
             raise ValueError("a write must cover whole sectors")
-        with memoryview(data) as source, memoryview(self._bounce) as bounce:
+        with memoryview(data) as source:
             if not source.readonly:
                 self._write_full(offset_bytes, source)
-                return
-            for at in range(0, length, CHUNK_BYTES):
-                span = min(CHUNK_BYTES, length - at)
+            else:
+                self._write_bounced(offset_bytes, source)
+
+    def _write_bounced(self, offset_bytes: int, source: memoryview) -> None:
+        with self._turn, memoryview(self._bounce) as bounce:
+            for at in range(0, len(source), CHUNK_BYTES):
+                span = min(CHUNK_BYTES, len(source) - at)
                 bounce[:span] = source[at : at + span]
                 self._write_full(offset_bytes + at, bounce[:span])
 
@@ -158,6 +175,29 @@ class Device:
                 done += os.pwritev(fd, [view[done:]], base + done)
             except OSError as error:
                 raise self._io_error("write", base + done, error) from error
+
+    def zero(self, offset_bytes: int, length_bytes: int) -> None:
+        """Make whole sectors read as zeros, without sending them where the device can do that.
+
+        Not durable before `flush`; an error leaves the range undefined.
+        """
+        self._check_range(offset_bytes, length_bytes)
+        if offset_bytes % self.sector_bytes or length_bytes % self.sector_bytes:
+            raise ValueError("zeros must cover whole sectors")
+        try:
+            if length_bytes and self.is_block:
+                fcntl.ioctl(self._fd, BLKZEROOUT, struct.pack("QQ", offset_bytes, length_bytes))
+            elif length_bytes:
+                _punch_hole(self._fd, offset_bytes, length_bytes)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL):
+                raise self._io_error("write", offset_bytes, error) from error
+            self._write_zeros(offset_bytes, length_bytes)
+
+    def _write_zeros(self, offset_bytes: int, length_bytes: int) -> None:
+        zeros = new_buffer(min(length_bytes, CHUNK_BYTES))
+        for at in range(offset_bytes, offset_bytes + length_bytes, CHUNK_BYTES):
+            self._write_full(at, zeros[: min(CHUNK_BYTES, offset_bytes + length_bytes - at)])
 
     def flush(self) -> None:
         """A barrier: everything written before is on the medium when it returns.
@@ -201,11 +241,6 @@ class Device:
         return DeviceIO(
             f"{self.path}: cannot {verb} at byte {offset_bytes}: {os.strerror(error.errno or 0)}"
         )
-
-
-def new_buffer(size_bytes: int) -> memoryview:
-    """Page-aligned memory, fit for direct I/O."""
-    return memoryview(mmap.mmap(-1, size_bytes))
 
 
 def _open(path: Path, writable: bool) -> int:
@@ -253,6 +288,13 @@ def _lock_file(fd: int, path: Path) -> None:
         fcntl.fcntl(fd, F_OFD_SETLK, lock)
     except OSError as error:
         raise DeviceBusy(f"{path} is in use by another program") from error
+
+
+def _punch_hole(fd: int, offset_bytes: int, length_bytes: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    offset, length = ctypes.c_int64(offset_bytes), ctypes.c_int64(length_bytes)
+    if libc.fallocate(fd, PUNCH_HOLE_KEEP_SIZE, offset, length):
+        raise OSError(ctypes.get_errno(), "fallocate")
 
 
 def _ioctl_u64(fd: int, request: int) -> int:

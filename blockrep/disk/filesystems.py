@@ -19,6 +19,7 @@ class Content:
     """In blkid's words: `type` is "ext4", "swap", "crypto_LUKS", "LVM2_member" ..., `usage` is
     "filesystem", "raid", "crypto" or "other". All are empty if nothing was recognised, which does
     not mean that nothing is there. `ambivalent` names the kinds if it looks like several.
+    `block_bytes` is the smallest unit in which it is read, 0 where blkid does not say.
     """
 
     type: str = ""
@@ -27,6 +28,7 @@ class Content:
     label: str = ""
     version: str = ""
     ambivalent: tuple[str, ...] = ()
+    block_bytes: int = 0
 
     @property
     def is_ext(self) -> bool:
@@ -71,6 +73,7 @@ def _parse_output(output: str) -> Content:
         label=_decode(found.get("ID_FS_LABEL_ENC", "")),
         version=found.get("ID_FS_VERSION", ""),
         ambivalent=tuple(found.get("ID_FS_AMBIVALENT", "").split()),
+        block_bytes=int(block) if (block := found.get("ID_FS_BLOCK_SIZE", "")).isdecimal() else 0,
     )
 
 

@@ -13,6 +13,7 @@ from blockrep.disk.partition import MBR_EXTENDED_TYPES
 
 MAGIC = b"\x55\xaa"
 MAGIC_AT = 510
+RECORD_BYTES = 512  # whatever the sector behind it
 ID_AT = 0x1B8
 ENTRIES_AT = 0x1BE
 ENTRY_BYTES = 16

@@ -40,21 +40,24 @@ class MbrOnDisk:
     table: Table
 
 
-def read_mbr(source: Source) -> Table:
-    """The table, if its chain ends, and its partitions lie on the disk and do not overlap."""
-    found = read_mbr_sectors(source)
+def read_mbr(source: Source, end_bytes: int | None = None) -> Table:
+    """The table, if its chain ends, and its partitions lie on the disk and do not overlap.
+
+    With `end_bytes` the chain ends where it first leaves what lies before.
+    """
+    found = read_mbr_sectors(source, end_bytes)
     if fault := find_layout_fault(found.table) or _find_record_fault(source, found):
         raise TableDamaged(f"{source.path}: {fault}")
     return found.table
 
 
-def read_mbr_sectors(source: Source) -> MbrOnDisk:
+def read_mbr_sectors(source: Source, end_bytes: int | None = None) -> MbrOnDisk:
     """The table with its records; `TableDamaged` if the chain is broken. Layout is not judged."""
     sector = source.read(0, source.sector_bytes)
     slots = mbr.parse_slots(sector)
     _check_slots(source, slots)
     container = next((slot for slot in slots if slot.is_used and slot.is_extended), None)
-    chain = _walk_chain(source, container) if container else ()
+    chain = _walk_chain(source, container, end_bytes) if container else ()
     return MbrOnDisk(sector, chain, _to_table(source, sector, slots, chain))
 
 
@@ -68,7 +71,7 @@ def _check_slots(source: Source, slots: tuple[mbr.Slot, ...]) -> None:
         raise TableUnsupported(f"{source.path} has more than one extended partition")
 
 
-def _walk_chain(source: Source, container: mbr.Slot) -> tuple[Ebr, ...]:
+def _walk_chain(source: Source, container: mbr.Slot, end_bytes: int | None) -> tuple[Ebr, ...]:
     """Follow the links. Each record is visited once, so that a loop cannot hold us."""
     chain: list[Ebr] = []
     seen: set[int] = set()
@@ -90,6 +93,8 @@ def _walk_chain(source: Source, container: mbr.Slot) -> tuple[Ebr, ...]:
             break
         chain.append(ebr)
         lba = _next_lba(source, container, ebr)
+        if lba is not None and end_bytes is not None and lba * source.sector_bytes >= end_bytes:
+            break
     return tuple(chain)
 
 

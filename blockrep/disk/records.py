@@ -30,15 +30,20 @@ class RecordKind:
     incompat_known: int = 0
 
 
-def build_prefix(kind: RecordKind, generation: int) -> bytes:
+def build_prefix(kind: RecordKind, generation: int, incompat: int = 0) -> bytes:
     """The first 32 bytes; `seal_record` fills in the checksum."""
-    return PREFIX.pack(kind.magic, VERSION, 0, 0, 0, generation)
+    return PREFIX.pack(kind.magic, VERSION, 0, 0, incompat, generation)
 
 
 def seal_record(record: bytearray) -> bytes:
     """Put the checksum over everything else into its place."""
     struct.pack_into("<I", record, CHECKSUM_OFFSET, _checksum(record))
     return bytes(record)
+
+
+def incompat_of(record: bytes) -> int:
+    """The incompatible flags of a record."""
+    return int(PREFIX.unpack_from(record)[4])
 
 
 def slot_of(generation: int) -> int:

@@ -30,12 +30,18 @@ def read_table(source: Source) -> Table:
     return _read_with(source, read_gpt)
 
 
-def read_standing_table(source: Source) -> Table:
-    """The table that is in force, also on a disk that a change of its table was cut on."""
-    return _read_with(source, read_standing_gpt)
+def read_standing_table(source: Source, end_bytes: int | None = None) -> Table:
+    """The table that is in force, also on a disk that a change of its table was cut on.
+
+    With `end_bytes`, of a disk of which only what lies before is there: a chain of logical
+    partitions ends where it leaves that.
+    """
+    return _read_with(source, read_standing_gpt, end_bytes)
 
 
-def _read_with(source: Source, gpt_reader: Callable[[Source], Table]) -> Table:
+def _read_with(
+    source: Source, gpt_reader: Callable[[Source], Table], end_bytes: int | None = None
+) -> Table:
     if source.size_bytes < 4 * source.sector_bytes:
         return _no_table(source)
     sector = source.read(0, source.sector_bytes)
@@ -48,7 +54,7 @@ def _read_with(source: Source, gpt_reader: Callable[[Source], Table]) -> Table:
             hint="remove what is out of date with `wipefs`, or repair the MBR with gdisk",
         )
     if _is_mbr(source, sector):
-        return read_mbr(source)
+        return read_mbr(source, end_bytes)
     return _no_table(source)
 
 

@@ -87,8 +87,7 @@ class Layout:
         """The end of the last partition or filesystem below the divider."""
         if self.new_table.kind is TableKind.NONE:
             return self.host_end_bytes
-        ends = (p.end_bytes for p in self.new_table.partitions if not p.is_extended)
-        return max((end for end in ends if end <= self.divider_bytes), default=MIB)
+        return first_end(self.new_table, self.divider_bytes)
 
 
 class CannotGiveWayError(Exception):
@@ -101,6 +100,12 @@ class CannotGiveWayError(Exception):
         super().__init__(error.message)
         self.error = error
         self.needed_bytes = needed_bytes
+
+
+def first_end(table: Table, divider_bytes: int) -> int:
+    """The end of the last partition below the divider."""
+    ends = (p.end_bytes for p in table.partitions if not p.is_extended)
+    return max((end for end in ends if end <= divider_bytes), default=MIB)
 
 
 def align_down(value_bytes: int) -> int:

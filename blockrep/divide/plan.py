@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from blockrep.disk.area import Area, fresh_area_writes
+from blockrep.disk.area import Area
 from blockrep.disk.device import Device
 from blockrep.disk.holds import refuse_if_held
 from blockrep.disk.table import Table, TableKind, read_table, table_stages
@@ -24,6 +24,7 @@ from blockrep.divide.layout import Layout, describe_area, plan_layout
 from blockrep.divide.log import ChangeStage, LogKind
 from blockrep.divide.log_place import place_log
 from blockrep.divide.moves import move_changes
+from blockrep.divide.second_writes import second_area_writes
 from blockrep.divide.summarise import summarise
 from blockrep.divide.summary import (
     DivideRequest,
@@ -42,11 +43,9 @@ from blockrep.divide.transaction import (
 from blockrep.errors import FilesystemUnsupported
 from blockrep.extents import Extent, intersect, scale, subtract
 from blockrep.progress import Progress
-from blockrep.segment.header import segment_writes
 
 FIRST_GAP_BYTES = 1 << 20
 TABLE_SCRATCH_BYTES = 1 << 20
-RESERVE_FRONT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +105,7 @@ def plan_divide(device: Device, request: DivideRequest, progress: Progress) -> P
         uuid.uuid4,
     )
     area = describe_area(layout, table, survey.facts, os.urandom(16), int(time.time()))
-    second = second_area_writes(layout, area)
+    second = second_area_writes(area)
     host_plan = _plan_host(device, survey, layout, request, progress)
     try:
         return _assemble(device, request, table, layout, area, second, host_plan)
@@ -114,17 +113,6 @@ def plan_divide(device: Device, request: DivideRequest, progress: Progress) -> P
         if host_plan:
             host_plan.shadow.close()
         raise
-
-
-def second_area_writes(layout: Layout, area: Area) -> tuple[Write, ...]:
-    """Everything that a new second area needs; writing it twice changes nothing."""
-    headers = [w for s in layout.segments for w in segment_writes(s, area.instance_id)]
-    writes = [*fresh_area_writes(area), *headers]
-    if layout.reserve:
-        # A backup superblock of the old filesystem, locked at that, may lie right at its start.
-        start, length = layout.reserve
-        writes.append(Write(start, bytes(min(length, RESERVE_FRONT_BYTES))))
-    return tuple(writes)
 
 
 def _plan_host(

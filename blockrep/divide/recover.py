@@ -23,6 +23,7 @@ from blockrep.disk.superblock import (
 )
 from blockrep.disk.table import read_standing_table, read_table, table_stages
 from blockrep.disk.whole import refuse_partition
+from blockrep.disk.writes import Stage
 from blockrep.divide.apply import (
     after_commit,
     lock_host,
@@ -44,6 +45,8 @@ from blockrep.divide.log import (
 from blockrep.divide.log_shape import refuse_misshapen
 from blockrep.divide.log_store import FileStore
 from blockrep.divide.prove import prove_host
+from blockrep.divide.second_writes import second_area_writes
+from blockrep.divide.standing import find_standing_area
 from blockrep.divide.summary import Outcome
 from blockrep.divide.survey import read_superblock
 from blockrep.divide.table_change import changes_table, is_our_table, table_comes_first
@@ -173,7 +176,6 @@ def _from_mark(
     file: FileStore | None,
 ) -> tuple[str, list[str]]:
     """The filesystem is the new one and may have been used since: it is not touched (R3)."""
-    again = ["the filesystem is whole and ends below the divider", "run `blockrep divide` again"]
     try:
         log = _read_marked(device, mark, back, file)
         refuse_misshapen(log)
@@ -181,8 +183,7 @@ def _from_mark(
     except RecoverFailed as error:
         if error.state is DiskState.RESUMABLE:
             raise
-        drop_mark(device, offset, mark.transaction)
-        return "backed out", ["its log is gone, or the disk was changed since", *again]
+        return _without_log(device, superblock, offset, mark)
     progress.phase("recovering")
     pointer = LogPointer(mark.place, mark.transaction, mark.position, log.digest)
     try:
@@ -196,6 +197,26 @@ def _from_mark(
     return "finished", [FORWARD[log.kind]]
 
 
+def _without_log(
+    device: Device, superblock: Superblock, offset: int, mark: LogPointer
+) -> tuple[str, list[str]]:
+    """The filesystem is whole. A second area that the table names already is made from there."""
+    lost = "its log is gone, or the disk was changed since"
+    table = read_standing_table(device)
+    area = find_standing_area(device, table, offset, superblock, mark.transaction)
+    if area is not None:
+        stages = (
+            *table_stages(device, table, table),
+            Stage("second area", second_area_writes(area)),
+        )
+        write_stages(device, stages)
+    drop_mark(device, offset, mark.transaction)
+    if area is not None:
+        return "finished", [lost, "the second area was made as the partition table names it"]
+    again = ["the filesystem is whole and ends below the divider", "run `blockrep divide` again"]
+    return "backed out", [lost, *again]
+
+
 def _read_marked(device: Device, mark: LogPointer, back: bool, file: FileStore | None) -> Log:
     """The log of a mark. One in a file may be elsewhere: it is given up only for `back`."""
     try:
@@ -204,8 +225,8 @@ def _read_marked(device: Device, mark: LogPointer, back: bool, file: FileStore |
         if mark.place is LogPlace.FILE and not back:
             raise RecoverFailed(
                 error.message,
-                hint="name the right file with --journal FILE; if it is lost, --back keeps the "
-                "filesystem as it is now, without a second area",
+                hint="name the right file with --journal FILE; if it is lost, --back does without "
+                "it: the filesystem stays as it is now",
                 state=DiskState.RESUMABLE,
             ) from error
         raise

@@ -65,7 +65,7 @@ def plan_second_area(
     if length < _smallest(peers):
         raise _no_room(table, divider_bytes, room, peers)
     area_start = _area_start(table, divider_bytes)
-    gap = _gap_bytes(table)
+    gap = start_gap_bytes(table)
     if peers == 0:
         reserve = Extent(room.start + gap, length)
         return SecondArea(area_start, (), reserve, divider_bytes)
@@ -120,26 +120,27 @@ def _check_peers(table: Table, peers: int) -> None:
         _free_numbers(table, 1 + max(peers, 1))
 
 
-def _gap_bytes(table: Table) -> int:
+def start_gap_bytes(table: Table) -> int:
+    """The room before each part of a second area, for a boot record of an MBR."""
     return EBR_ROOM_BYTES if table.kind is TableKind.MBR else 0
 
 
 def _area_start(table: Table, divider_bytes: int) -> int:
     if table.kind is TableKind.NONE:
         return bare_area_start(table.disk_bytes)
-    return divider_bytes + _gap_bytes(table)
+    return divider_bytes + start_gap_bytes(table)
 
 
 def _room(table: Table, divider_bytes: int) -> Extent:
     """The range for segments and the gaps before them; its length may be negative."""
     if table.kind is TableKind.NONE:
         return Extent(divider_bytes, bare_area_start(table.disk_bytes) - divider_bytes)
-    start = divider_bytes + _gap_bytes(table) + AREA_BYTES
+    start = divider_bytes + start_gap_bytes(table) + AREA_BYTES
     return Extent(start, align_down(table.usable_end_bytes) - start)
 
 
 def _part_bytes(table: Table, room: Extent, parts: int) -> int:
-    return align_down(room.length // parts) - _gap_bytes(table)
+    return align_down(room.length // parts) - start_gap_bytes(table)
 
 
 def _smallest(peers: int) -> int:
@@ -148,7 +149,7 @@ def _smallest(peers: int) -> int:
 
 
 def _no_room(table: Table, divider_bytes: int, room: Extent, peers: int) -> DoesNotFit:
-    smallest = _smallest(peers) + _gap_bytes(table)
+    smallest = _smallest(peers) + start_gap_bytes(table)
     most = min(max(room.length, 0) // smallest, MAX_SEGMENTS)
     largest = align_down(divider_bytes + room.length - max(peers, 1) * smallest)
     behind = {0: "a second area", 1: "a segment"}.get(peers, f"{peers} segments")

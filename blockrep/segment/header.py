@@ -20,6 +20,7 @@ from blockrep.disk.records import (
 )
 from blockrep.disk.writes import Write
 from blockrep.errors import DoesNotFit, RecordDamaged, RecordUnsupported
+from blockrep.segment.assignment import Held, build_assignment, parse_assignment
 from blockrep.segment.geometry import (
     BLOCK_BYTES,
     CHUNK_BYTES,
@@ -35,19 +36,26 @@ SLOT_OFFSETS = (1536 << 10, 1792 << 10)
 TRAILER_FROM_END = 768 << 10
 GUARD_PAGE_OFFSET = 4 << 20
 
-_KIND = RecordKind("segment header", b"BLKRSEGM", HEADER_BYTES)
+_INCOMPAT_ASSIGNED = 1
+_INCOMPAT_OFFSET = 20
+_KIND = RecordKind("segment header", b"BLKRSEGM", HEADER_BYTES, incompat_known=_INCOMPAT_ASSIGNED)
 _FIXED = struct.Struct("<16s16sIIQQQQQQQIII")
 
 
 class SegmentState(IntEnum):
-    """What a segment is used for; more states come with the transfer."""
+    """What a segment is used for."""
 
     UNASSIGNED = 0
+    SETTLED = 1  # it holds an epoch, or none yet, and nothing is under way
+    APPLYING = 2
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentHeader:
-    """What one header says; `uuid` is canonical upper case, `instance_id` 16 bytes."""
+    """What one header says; `uuid` is canonical upper case, `instance_id` 16 bytes.
+
+    `held` is None exactly when the segment is unassigned.
+    """
 
     generation: int
     uuid: str
@@ -55,6 +63,7 @@ class SegmentHeader:
     number: int
     state: SegmentState
     geometry: Geometry
+    held: Held | None = None
 
 
 class PlannedSegment(Protocol):
@@ -88,6 +97,10 @@ def build_header(header: SegmentHeader) -> bytes:
         *(g.data_offset, g.data_bytes),
         *(CHUNK_BYTES, BLOCK_BYTES, MAP_ENTRY_BYTES),
     )
+    if header.held is not None:
+        # A program that knows no assignments must not take the segment for a free one.
+        struct.pack_into("<I", record, _INCOMPAT_OFFSET, _INCOMPAT_ASSIGNED)
+        build_assignment(header.held, record)
     return seal_record(record)
 
 
@@ -99,17 +112,19 @@ def parse_header(data: bytes) -> SegmentHeader:
     """
     check_sealed(_KIND, data)
     check_known(_KIND, data)
-    generation = PREFIX.unpack_from(data)[5]
+    *_, incompat, generation = PREFIX.unpack_from(data)
     ident, instance_id, number, state, *rest = _FIXED.unpack_from(data, PREFIX.size)
     if state not in tuple(SegmentState):
         raise RecordUnsupported(f"segment {number} is in the unknown state {state}")
+    geometry = _checked_geometry(rest)
     return SegmentHeader(
         generation=generation,
         uuid=str(uuid.UUID(bytes=ident)).upper(),
         instance_id=instance_id,
         number=number,
         state=SegmentState(state),
-        geometry=_checked_geometry(rest),
+        geometry=geometry,
+        held=_parse_held(data, SegmentState(state), bool(incompat & _INCOMPAT_ASSIGNED), geometry),
     )
 
 
@@ -147,6 +162,20 @@ def segment_writes(segment: PlannedSegment, instance_id: bytes) -> tuple[Write, 
         Write(start + GUARD_PAGE_OFFSET, bytes(BLOCK_BYTES)),
         *_zeros_around(tail, TAIL_BYTES, TAIL_BYTES - TRAILER_FROM_END, header),
     )
+
+
+def _parse_held(
+    data: bytes, state: SegmentState, assigned: bool, geometry: Geometry
+) -> Held | None:
+    if assigned != (state is not SegmentState.UNASSIGNED):
+        raise RecordDamaged("the segment header contradicts itself about being assigned")
+    if not assigned:
+        return None
+    held = parse_assignment(data, state is SegmentState.APPLYING)
+    ring_pages = geometry.ring_bytes // BLOCK_BYTES
+    if held.content_bytes > geometry.data_bytes or held.head - held.tail > ring_pages:
+        raise RecordDamaged("the segment header says that it holds more than it can")
+    return held
 
 
 def _zeros_around(start: int, length: int, offset: int, record: bytes) -> tuple[Write, ...]:

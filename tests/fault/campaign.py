@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import pickle
 import random
@@ -18,27 +17,32 @@ from fault.engine import Engine
 from fault.oracle import Oracle
 from fault.outside import Wrong
 from fault.recorder import WriteLog
+from fault.remembered import Recovery
 from fault.scratch import Scratch, scratch_folder
-from fault.states import Replay, State, Window, window_states
+from fault.sectors import Disk, Writes
+from fault.states import State, Window, any_state, walk_windows, window_states
 from fault.truth import Truth
 
 MOST_FAILURES = 8
+COUNTS = ("tried", "same", "nested", "back", "touched", "failed", "runs")
 
 
 @dataclass(frozen=True)
 class Effort:
     """How much to try. `budget_s` 0 is no limit."""
 
-    seed: int
+    seed: int = 1
     budget_s: float = 0.0
     random_per_window: int = 20
+    tears_per_write: int = 4
     most_per_window: int = 1_000_000
-    back_share: float = 0.3  # of the locked states are also taken back
+    back_share: float = 1.0  # of the locked states are also taken back
     nested_share: float = 0.15  # of the recoveries are cut again
     nested_states: int = 3
     nested_depth: int = 3
-    touched_share: float = 0.1  # of the unlocked states are mounted and written first
-    thorough: bool = False
+    # Of the unlocked states are mounted and written first, besides the first of each sort.
+    touched_share: float = 0.005
+    doubt: float = 0.002  # of what is known from an equal disk is tried again
     workers: int = 2
 
 
@@ -47,6 +51,7 @@ class Score:
     """What a campaign found."""
 
     tried: int = 0
+    same: int = 0  # states besides, whose bytes are those of one that was tried
     nested: int = 0
     back: int = 0
     touched: int = 0
@@ -54,11 +59,12 @@ class Score:
     after: dict[str, int] = field(default_factory=dict)  # old, new
     failures: list[str] = field(default_factory=list)
     failed: int = 0
+    runs: int = 0  # recoveries that were run; the others were known from what they read
     seconds: float = 0.0
     complete: bool = True  # all states tried, not stopped by the time
 
     def add(self, other: Score) -> None:
-        for name in ("tried", "nested", "back", "touched", "failed"):
+        for name in COUNTS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for mine, theirs in ((self.before, other.before), (self.after, other.after)):
             for key, count in theirs.items():
@@ -70,8 +76,10 @@ class Score:
     def __str__(self) -> str:
         return (
             f"{self.tried} states tried, {self.nested} of them nested, {self.failed} failed; "
+            f"{self.same} more show the same bytes; "
             f"before recover {self.before}, after {self.after}; {self.back} taken back, "
-            f"{self.touched} written to first; {self.seconds * 1000 / max(1, self.tried):.0f} ms "
+            f"{self.touched} written to first; {self.runs} recoveries run; {self.seconds:.0f} s, "
+            f"{self.seconds * 1000 / max(1, self.tried):.1f} ms "
             f"each{'' if self.complete else '; a sample'}"
         )
 
@@ -120,7 +128,8 @@ def _work(truth: Truth, log: WriteLog, engine: Engine, effort: Effort, number: i
     started = time.monotonic()
     with scratch_folder() as folder:
         worker = _Worker(truth, engine, effort, folder, number)
-        worker.run(log)
+        worker.run(log.placed(truth.old.content.sectors))
+    worker.score.runs = worker.oracle.runs
     worker.score.seconds = time.monotonic() - started
     return worker.score
 
@@ -135,44 +144,53 @@ class _Worker:
         self.truth = truth
         self.rng = random.Random(f"{effort.seed}/{number}")
         scratch = Scratch(folder / "disk.img", truth.old.content)
-        self.oracle = Oracle(truth, engine, scratch, effort.thorough)
+        self.oracle = Oracle(truth, engine, scratch, self.rng, effort.doubt)
         self._deadline = time.monotonic() + effort.budget_s if effort.budget_s else float("inf")
+        self._seen: set[bytes] = set()
+        self._touched: set[Recovery] = set()
 
-    def run(self, log: WriteLog) -> None:
+    def run(self, writes: Writes) -> None:
         """Rounds over all windows, each with more states of every window than the one before."""
-        done, size = 0, 2  # the first round is never cut short: every window gets its states
+        # The first round is never cut short: every window gets its states.
+        done, size = 0, 2 if self.effort.budget_s else self.effort.most_per_window
         while True:
-            replay = Replay(self.truth.old.content, log)
             found = 0
-            for window in replay.windows():
+            for window in walk_windows(self.truth.old.content, writes, self.truth.sector_bytes):
                 for state in self._share(window, done, done + size):
                     found += 1
                     if done and self._finished():
                         self.score.complete = False
                         return
-                    with replay.disk_in(window, state) as disk:
-                        self._try(disk, f"window {window.number}", state, 0)
-            if not found or done >= self.effort.most_per_window:
+                    self._try(state, f"window {window.number}", 0)
+            if not found or done + size >= self.effort.most_per_window:
                 return
             done, size = done + size, size * 2
 
     def _share(self, window: Window, first: int, last: int) -> Iterator[State]:
         rng = random.Random(f"{self.effort.seed}/{window.number}")
-        states = window_states(window, rng, random_states=self.effort.random_per_window)
+        effort = self.effort
+        states = window_states(
+            window, rng, random_states=effort.random_per_window, tears=effort.tears_per_write
+        )
         for position, state in enumerate(states):
             if position >= min(last, self.effort.most_per_window):
                 return
-            if position >= first and position % self.effort.workers == self.number:
+            if position >= first and state.key[0] % self.effort.workers == self.number:
                 yield state
 
     def _finished(self) -> bool:
         return time.monotonic() > self._deadline or self.score.failed >= MOST_FAILURES
 
-    def _try(self, disk: bytearray, where: str, state: State, depth: int) -> None:
+    def _try(self, state: State, where: str, depth: int) -> None:
         where = f"{where}, {state.label}"
+        if state.key in self._seen:
+            self.score.same += 1
+            return
+        self._seen.add(state.key)
         self.score.tried += 1
+        self.score.nested += depth > 0
         try:
-            self._judge(disk, where, depth)
+            self._judge(state.disk, where, depth)
         except Wrong as wrong:
             self.score.failed += 1
             self.score.failures.append(f"{where}: {wrong}")
@@ -180,52 +198,50 @@ class _Worker:
             self.score.failed += 1
             self.score.failures.append(f"{where}: {traceback.format_exc()}")
 
-    def _judge(self, disk: bytearray, where: str, depth: int) -> None:
+    def _judge(self, disk: Disk, where: str, depth: int) -> None:
         effort, oracle = self.effort, self.oracle
-        oracle.scratch.put(disk)
         before = oracle.check_before_recovery(disk)
         _count(self.score.before, before)
-        log = oracle.recover()
-        after = oracle.check_after_recovery()
+        recovery = oracle.recover(disk)
+        after = oracle.check_after_recovery(disk.after(recovery.writes))
         _count(self.score.after, after)
         if before == "new" and after != "new":
             raise Wrong(
                 "the filesystem was the new one before recover, and is the old one after it"
             )
         if before == "locked" and self.rng.random() < effort.back_share:
-            oracle.scratch.put(disk)
-            back_log = oracle.recover(back=True)
-            if (side := oracle.check_after_recovery()) != "old":
+            back = oracle.recover(disk, back=True)
+            side = oracle.check_after_recovery(disk.after(back.writes))
+            if side != oracle.expected_back(disk):
                 raise Wrong(f"recover back gives the {side} state")
             self.score.back += 1
-            self._nest(disk, back_log, f"{where}, recover back", depth)
-        if before != "locked" and self.truth.mountable and self.rng.random() < effort.touched_share:
-            oracle.scratch.put(disk)
-            oracle.check_touched(self.rng)
-            self.score.touched += 1
-        self._nest(disk, log, f"{where}, recover", depth)
+            self._nest(disk, back, f"{where}, recover back", depth)
+        if before != "locked" and self.truth.mountable:
+            self._touch(disk, recovery)
+        self._nest(disk, recovery, f"{where}, recover", depth)
 
-    def _nest(self, disk: bytearray, log: WriteLog, where: str, depth: int) -> None:
-        """Cut the recovery that wrote `log` on `disk`, and judge that."""
+    def _touch(self, disk: Disk, recovery: Recovery) -> None:
+        """Once for everything that a recovery does to such disks, and a share of the others."""
+        if recovery in self._touched and self.rng.random() >= self.effort.touched_share:
+            return
+        self._touched.add(recovery)
+        self.oracle.check_touched(disk)
+        self.score.touched += 1
+
+    def _nest(self, disk: Disk, recovery: Recovery, where: str, depth: int) -> None:
+        """Cut the recovery of `disk`, and judge that."""
         effort = self.effort
-        if depth >= effort.nested_depth or not log.writes:
+        if depth >= effort.nested_depth or recovery.idle:
             return
         if self.rng.random() >= effort.nested_share:
             return
-        filled = [n for n, writes in enumerate(log.windows) if writes]
+        filled = [n for n, writes in enumerate(recovery.writes) if writes]
         chosen = self.rng.sample(filled, min(len(filled), effort.nested_states))
-        replay = Replay(disk, log)
-        for window in replay.windows():
-            if window.number not in chosen:
+        for window in walk_windows(disk, recovery.writes, self.truth.sector_bytes):
+            if window.number not in chosen or not len(window) or self._finished():
                 continue
-            states = list(itertools.islice(window_states(window, self.rng, random_states=2), 4))
-            state = self.rng.choice(states) if states else None
-            if state is None or self._finished():
-                continue
-            self.score.nested += 1
             name = f"{where}: window {window.number}"
-            with replay.disk_in(window, state) as cut:
-                self._try(cut, name, state, depth + 1)
+            self._try(any_state(window, self.rng), name, depth + 1)
 
 
 def _count(counts: dict[str, int], key: str) -> None:

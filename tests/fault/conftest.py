@@ -14,13 +14,17 @@ from fault.campaign import Effort, Score
 from fault.scratch import scratch_folder
 
 SCORES = pytest.StashKey[dict[str, Score]]()
-DIVIDE_S = 9.0  # per kind in CI; the other campaigns have shares of it
+SAMPLE = Effort(budget_s=9.0)  # per kind in CI; the other campaigns have shares of it
+ALL = Effort(random_per_window=60, tears_per_write=8, nested_share=0.4)
 
 
 @pytest.fixture
 def effort(request: pytest.FixtureRequest, seed: int) -> Effort:
-    limit_s = 0.0 if request.config.getoption("--all") else DIVIDE_S
-    return replace(Effort(seed), budget_s=float(os.environ.get("CRASH_SECONDS", limit_s)))
+    """`CRASH_SECONDS` limits each campaign to a sample of that length; 0 is everything."""
+    everything = request.config.getoption("--all")
+    effort = ALL if everything else SAMPLE
+    limit_s = float(os.environ.get("CRASH_SECONDS", effort.budget_s))
+    return replace(effort, seed=seed, budget_s=limit_s)
 
 
 @pytest.fixture

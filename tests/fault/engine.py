@@ -10,7 +10,10 @@ NOTHING = "nothing"
 
 
 class Engine(Protocol):
-    """A transaction on a disk. Both are called with a fresh, writable device."""
+    """A transaction on a disk. Both are called with a fresh, writable device.
+
+    What `recover` does depends on nothing but what it reads from that device.
+    """
 
     def run(self, device: Device) -> None:
         """The undisturbed run."""

@@ -7,14 +7,14 @@ import os
 import re
 import struct
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loops import loop_device, mounted
+from loops import as_disk, loop_device, mounted
 from manifest import Manifest, debugfs_manifest, differences, read_manifest
 
-from fault.scratch import Disk
+from fault.sectors import SECTOR_BYTES, Disk
 
 OUR_TYPES = {
     "B10C4EA0-5EC0-4D1A-9A3E-0D1F1DE40A5A",
@@ -25,6 +25,8 @@ OUR_TYPES = {
 CONTAINERS = {"5", "f", "85"}
 LOCK_BIT = 0x80000000
 SUPERBLOCK_BYTES = 1024
+GPT_ARRAY_BYTES = 16384
+MOST_LOGICAL = 60
 
 
 class Wrong(AssertionError):
@@ -73,16 +75,17 @@ def run(arguments: Sequence[str], timeout_s: float = 120) -> subprocess.Complete
     )
 
 
-def read_table(image: Path) -> TableView:
+def read_table(image: Path, sector_bytes: int) -> TableView:
     """`Wrong` when sfdisk finds none, or has to take the backup, which the kernel would not."""
-    done = run(["sfdisk", "-J", str(image)])
+    with as_disk(image, sector_bytes) as disk:
+        done = run(["sfdisk", "-J", str(disk)])
     if done.returncode or "primary GPT table is corrupt" in done.stderr:
         raise Wrong(f"sfdisk cannot read the table: {done.stderr.strip()}")
     table = json.loads(done.stdout)["partitiontable"]
-    table.pop("device")
+    device = table.pop("device")
     parts = []
     for entry in table.get("partitions", ()):
-        entry["node"] = entry["node"].removeprefix(str(image))
+        entry["node"] = entry["node"].removeprefix(device)
         start, length = entry["start"] * table["sectorsize"], entry["size"] * table["sectorsize"]
         if entry["type"] in OUR_TYPES:
             entry.pop("uuid", None)  # a new one in every run
@@ -90,14 +93,15 @@ def read_table(image: Path) -> TableView:
     return TableView(json.dumps(table, sort_keys=True), tuple(parts))
 
 
-def verify_table(image: Path) -> None:
+def verify_table(image: Path, sector_bytes: int) -> None:
     """Both copies of the table are whole, by sfdisk and, for GPT, by sgdisk."""
-    done = run(["sfdisk", "--verify", str(image)])
-    if done.returncode:
-        raise Wrong(f"sfdisk --verify: {done.stdout}{done.stderr}")
-    if "label: gpt" not in run(["sfdisk", "-d", str(image)]).stdout:
-        return
-    done = run(["sgdisk", "-v", str(image)])
+    with as_disk(image, sector_bytes) as disk:
+        done = run(["sfdisk", "--verify", str(disk)])
+        if done.returncode:
+            raise Wrong(f"sfdisk --verify: {done.stdout}{done.stderr}")
+        if "label: gpt" not in run(["sfdisk", "-d", str(disk)]).stdout:
+            return
+        done = run(["sgdisk", "-v", str(disk)])
     if "No problems found" not in done.stdout:
         raise Wrong(f"sgdisk -v: {done.stdout}{done.stderr}")
 
@@ -108,7 +112,9 @@ def read_geometry(image: Path, start_bytes: int, length_bytes: int) -> Geometry:
     block_bytes = _number(text, "Block size")
     blocks = _number(text, "Block count")
     backups = re.findall(r"Backup superblock at (\d+)", text)
-    free = sorted(_free_ranges(text))
+    free = sorted(_free_ranges(text, block_bytes))
+    if sum(last + 1 - first for first, last in free) != _number(text, "Free blocks"):
+        raise Wrong("dumpe2fs lists other free blocks than it counts")
     used, at = [], SUPERBLOCK_BYTES if block_bytes == 1024 else 0
     for first, last in free:
         if first * block_bytes > at:
@@ -125,13 +131,16 @@ def _number(text: str, name: str) -> int:
     return int(found[1])
 
 
-def _free_ranges(text: str) -> list[tuple[int, int]]:
+def _free_ranges(text: str, block_bytes: int) -> list[tuple[int, int]]:
+    """First and last blocks; with clusters dumpe2fs prints the first block of the last one."""
+    found = re.search(r"^Cluster size:\s+(\d+)", text, re.MULTILINE)
+    more = int(found[1]) // block_bytes - 1 if found else 0
     ranges = []
     for line in re.findall(r"^  Free blocks: (.+)$", text, re.MULTILINE):
         for item in line.split(", "):
             first, _, last = item.strip().partition("-")
             if first:
-                ranges.append((int(first), int(last or first)))
+                ranges.append((int(first), int(last or first) + more))
     return ranges
 
 
@@ -161,15 +170,39 @@ def check_filesystem(
         raise Wrong("files differ:\n  " + "\n  ".join(differing))
 
 
-def table_bytes(disk: Disk) -> bytes | None:
-    """All that decides what a GPT says: both headers and the arrays they name. None for an MBR."""
-    if disk[512:520] != b"EFI PART":
-        return None
-    parts = [bytes(disk[:1024])]
-    for header in (disk[512:1024], disk[-512:]):
-        at = struct.unpack_from("<Q", header, 72)[0] * 512
-        parts += [bytes(header), bytes(disk[at : at + 16384]) if at < len(disk) else b""]
-    return b"".join(parts)
+def table_bytes(disk: Disk, sector_bytes: int) -> bytes:
+    """All that decides what a table says: that of a GPT, or of an MBR with its chain."""
+    ends = disk[: 2 * sector_bytes] + disk[-sector_bytes:]
+    if disk[sector_bytes : sector_bytes + 8] == b"EFI PART":
+        return ends + b"".join(_gpt_arrays(disk, sector_bytes))
+    return ends + b"".join(_logical_sectors(disk))
+
+
+def _gpt_arrays(disk: Disk, sector_bytes: int) -> Iterator[bytes]:
+    for header in (disk[sector_bytes : 2 * sector_bytes], disk[-sector_bytes:]):
+        at = struct.unpack_from("<Q", header, 72)[0] * sector_bytes
+        yield disk[at : at + GPT_ARRAY_BYTES] if at < len(disk) else b""
+
+
+def _logical_sectors(disk: Disk) -> Iterator[bytes]:
+    """The sectors that describe logical partitions: a chain, at most as long as sfdisk follows."""
+    container = _container_lba(disk[:SECTOR_BYTES])
+    at = container
+    for _ in range(MOST_LOGICAL):
+        sector = disk[at * SECTOR_BYTES : (at + 1) * SECTOR_BYTES] if at else b""
+        if not sector:
+            return
+        yield sector
+        step = _container_lba(sector)
+        at = container + step if step else 0
+
+
+def _container_lba(sector: bytes) -> int:
+    """Where the first entry of an MBR for an extended partition points to; 0 without one."""
+    for entry in range(446, 510, 16):
+        if f"{sector[entry + 4]:x}" in CONTAINERS:
+            return int(struct.unpack_from("<I", sector, entry + 8)[0])
+    return 0
 
 
 def is_locked(superblock: bytes) -> bool:

@@ -9,6 +9,10 @@ from pathlib import Path
 
 from blockrep.disk.device import Device
 from blockrep.errors import DeviceIO
+from fault.sectors import SECTOR_BYTES, Placed, Sectors, Writes
+
+# What `Device` looks at to find the sector size of an image, before anything is asked of it.
+IDENTIFYING_SECTORS = (1, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +36,73 @@ class WriteLog:
         if self.windows[-1]:
             self.windows.append([])
 
-    @property
-    def writes(self) -> int:
-        return sum(len(window) for window in self.windows)
+    def placed(self, sectors: Sectors) -> Writes:
+        """The same with numbers for contents."""
+        return [
+            [Placed(w.offset_bytes // SECTOR_BYTES, sectors.numbers(w.data)) for w in window]
+            for window in self.windows
+        ]
 
 
 class RecordingDevice(Device):
-    """Writes through, and keeps a log."""
+    """Writes through, and keeps a log.
+
+    `elsewhere` is set while another disk has writes that were not flushed: then nothing may be
+    written here, or what a cut leaves could not be told from this log alone.
+    """
 
     def __init__(self, path: Path) -> None:
         self.log = WriteLog()
+        self.elsewhere = False
         super().__init__(path, writable=True)
 
     def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
+        if self.elsewhere:
+            raise AssertionError("the disk is written while another one is not flushed")
         super().write(offset_bytes, data)
         self.log.write(offset_bytes, bytes(data))
+
+    def zero(self, offset_bytes: int, length_bytes: int) -> None:
+        self.write(offset_bytes, bytes(length_bytes))
 
     def flush(self) -> None:
         super().flush()
         self.log.flush()
+
+
+class TracingDevice(RecordingDevice):
+    """Remembers besides which sectors were read, in order; not those that it wrote itself.
+
+    These are all that a program which only has this device can depend on.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.reads: list[tuple[int, int]] = []  # (first, end) in sectors, each sector once
+        self._known = bytearray()
+        super().__init__(path)
+        self._known = bytearray(-(-self.size_bytes // SECTOR_BYTES))
+        for place in IDENTIFYING_SECTORS:
+            self._note(place, min(place + 1, len(self._known)))
+
+    def read(self, offset_bytes: int, length_bytes: int) -> bytes:
+        data = super().read(offset_bytes, length_bytes)
+        self._note(offset_bytes // SECTOR_BYTES, -(-(offset_bytes + length_bytes) // SECTOR_BYTES))
+        return data
+
+    def read_into(self, offset_bytes: int, view: memoryview) -> None:
+        raise AssertionError("only what goes through `read` is remembered")
+
+    def write(self, offset_bytes: int, data: bytes | memoryview) -> None:
+        super().write(offset_bytes, data)
+        first, count = offset_bytes // SECTOR_BYTES, len(data) // SECTOR_BYTES
+        self._known[first : first + count] = b"\1" * count
+
+    def _note(self, first: int, end: int) -> None:
+        while (first := self._known.find(0, first, end)) >= 0:
+            stop = self._known.find(1, first, end)
+            stop = end if stop < 0 else stop
+            self.reads.append((first, stop))
+            self._known[first:stop] = b"\1" * (stop - first)
 
 
 class Fault(Enum):
@@ -76,13 +128,17 @@ class FaultyDevice(Device):
         *,
         verbs: Sequence[str] = ("read", "write", "flush"),
     ) -> None:
+        self.verbs = verbs
+        self.arm(fail_at, fault)
+        super().__init__(path, writable=True)
+
+    def arm(self, fail_at: int, fault: Fault = Fault.ONCE) -> None:
+        """Count from here on; what was not flushed is no concern any more."""
         self.fail_at = fail_at
         self.fault = fault
-        self.verbs = verbs
         self.operations = 0
         self.failed = False
         self._before: list[tuple[int, bytes]] = []  # what unflushed writes replaced
-        super().__init__(path, writable=True)
 
     def read(self, offset_bytes: int, length_bytes: int) -> bytes:
         self._count("read", offset_bytes)
@@ -100,6 +156,9 @@ class FaultyDevice(Device):
             self._lose_unflushed()
             raise
         super().write(offset_bytes, data)
+
+    def zero(self, offset_bytes: int, length_bytes: int) -> None:
+        self.write(offset_bytes, bytes(length_bytes))
 
     def flush(self) -> None:
         try:

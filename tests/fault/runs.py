@@ -29,14 +29,16 @@ class Run:
 def divide_run(kind: Kind, folder: Path) -> Run:
     """Divide a fresh copy of a kind's disk."""
     disk = build_disk(kind)
-    engine = DivideEngine(disk.first_bytes, kind.peers)
+    engine = DivideEngine(disk.first_bytes, kind.peers, kind.defrag, journal=kind.journal)
     return _record(disk, disk.path, folder / "divided.img", engine)
 
 
 def undivide_run(kind: Kind, folder: Path) -> Run:
     """Divide it, then undivide that: the old state is the divided one."""
     divided = divide_run(kind, folder)
-    return _record(divided.disk, divided.final, folder / "undivided.img", UndivideEngine())
+    return _record(
+        divided.disk, divided.final, folder / "undivided.img", UndivideEngine(journal=kind.journal)
+    )
 
 
 def _record(disk: Disk, initial: Path, final: Path, engine: Engine) -> Run:
@@ -50,5 +52,6 @@ def _record(disk: Disk, initial: Path, final: Path, engine: Engine) -> Run:
         disk.host_start_bytes,
         table=disk.kind.table != "none",
         mountable=disk.kind.mountable,
+        sector_bytes=disk.kind.sector_bytes,
     )
     return Run(disk, truth, log, engine, initial, final)

@@ -9,52 +9,56 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-CHUNK_BYTES = 1 << 20
-COMPARE_BYTES = 1 << 16  # small enough for slices to stay in the processor's cache
+from fault.sectors import SECTOR_BYTES, Disk, differing
 
-Disk = bytes | bytearray | mmap.mmap
+COMPARE_SECTORS = 128  # small enough for slices to stay in the processor's cache
 
 
 class Scratch:
-    """A file on a memory filesystem, seen through a mapping; only what differs is written."""
+    """A file on a memory filesystem, seen through a mapping; only what differs is written.
 
-    def __init__(self, path: Path, content: Disk) -> None:
+    What the file holds is known as long as only `put` and recorded writes change it. `read` finds
+    out what anybody else wrote to it.
+    """
+
+    def __init__(self, path: Path, disk: Disk) -> None:
         self.path = path
-        path.write_bytes(content)
+        path.write_bytes(bytes(disk))
         with path.open("r+b") as file:
-            self.content = mmap.mmap(file.fileno(), 0)
+            self._file = mmap.mmap(file.fileno(), 0)
+        self._holds = disk.copy()
 
     def put(self, disk: Disk) -> None:
-        """Make the file's content `disk`, whatever it was."""
-        for at in range(0, len(disk), COMPARE_BYTES):
-            wanted = disk[at : at + COMPARE_BYTES]
-            if self.content[at : at + COMPARE_BYTES] != wanted:
-                self.content[at : at + COMPARE_BYTES] = wanted
+        """Make the file's content `disk`; nobody else has written since `put` or `read`."""
+        for first, end in differing(self._holds.numbers, disk.numbers):
+            self._file[first * SECTOR_BYTES : end * SECTOR_BYTES] = disk.sectors.content(
+                disk.numbers[first:end]
+            )
+        self._holds = disk.copy()
 
+    def read(self) -> Disk:
+        """The disk that the file holds now, whoever wrote it."""
+        sectors, numbers = self._holds.sectors, self._holds.numbers
+        for first in range(0, len(numbers), COMPARE_SECTORS):
+            known = numbers[first : first + COMPARE_SECTORS]
+            start = first * SECTOR_BYTES
+            data = self._file[start : start + len(known) * SECTOR_BYTES]
+            if data != sectors.content(known):
+                numbers[first : first + COMPARE_SECTORS] = sectors.numbers(data)
+        return self._holds.copy()
 
-def same_bytes(a: Disk, b: Disk, start: int, end: int) -> bool:
-    """Whether `[start, end)` is the same in both, without large copies."""
-    for at in range(start, end, COMPARE_BYTES):
-        stop = min(end, at + COMPARE_BYTES)
-        if a[at:stop] != b[at:stop]:
-            return False
-    return True
+    def expect(self, disk: Disk) -> None:
+        """`AssertionError` when the file does not hold `disk`."""
+        if ranges := changed_ranges(disk, self.read()):
+            raise AssertionError(f"somebody wrote past the device: {ranges[:5]}")
 
 
 def changed_ranges(before: Disk, after: Disk) -> list[tuple[int, int]]:
-    """(offset, length) of the 512-byte sectors that differ, joined; for messages."""
-    ranges: list[tuple[int, int]] = []
-    for chunk in range(0, len(before), CHUNK_BYTES):
-        if before[chunk : chunk + CHUNK_BYTES] == after[chunk : chunk + CHUNK_BYTES]:
-            continue
-        for at in range(chunk, min(chunk + CHUNK_BYTES, len(before)), 512):
-            if before[at : at + 512] == after[at : at + 512]:
-                continue
-            if ranges and sum(ranges[-1]) == at:
-                ranges[-1] = (ranges[-1][0], ranges[-1][1] + 512)
-            else:
-                ranges.append((at, 512))
-    return ranges
+    """(offset, length) in bytes of what differs; for messages."""
+    return [
+        (first * SECTOR_BYTES, (end - first) * SECTOR_BYTES)
+        for first, end in differing(before.numbers, after.numbers)
+    ]
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from fault.runs import Run, divide_run, undivide_run
 
 pytestmark = pytest.mark.root
 
+LOG_MAGIC = b"BLKREPLG"
+
 
 def _try_states(run: Run, name: str, effort: Effort, scores: dict[str, Score]) -> None:
     score = run_campaign(run.truth, run.log, run.engine, effort)
@@ -22,11 +24,20 @@ def _try_states(run: Run, name: str, effort: Effort, scores: dict[str, Score]) -
     assert score.tried >= len(run.log.windows)
 
 
+def _transactions(run: Run) -> int:
+    """How many logs were written to the disk."""
+    written = (write.data for window in run.log.windows for write in window)
+    return sum(data.startswith(LOG_MAGIC) for data in written)
+
+
 @pytest.mark.parametrize("kind", kinds())
 def test_crash_while_dividing(
     kind: Kind, effort: Effort, scores: dict[str, Score], memory: Path
 ) -> None:
-    _try_states(divide_run(kind, memory), f"divide {kind.name}", effort, scores)
+    run = divide_run(kind, memory)
+    if kind.defrag:
+        assert _transactions(run) > 1
+    _try_states(run, f"divide {kind.name}", effort, scores)
 
 
 @pytest.mark.parametrize("kind", kinds())

@@ -2,85 +2,155 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 from images.kinds import Kind
 
+from blockrep.divide.commit import commit_plan
 from blockrep.errors import BlockrepError, DiskState
+from blockrep.progress import Silent
 from fault.campaign import Effort
 from fault.conftest import kinds
-from fault.engine import Engine
 from fault.oracle import Oracle
 from fault.outside import Wrong
 from fault.recorder import Fault, FaultyDevice
 from fault.runs import Run, divide_run, undivide_run
-from fault.scratch import Scratch, scratch_folder
+from fault.scratch import Scratch
+from fault.sectors import Disk
 
 pytestmark = pytest.mark.root
 
 POINTS_IN_CI = 8
 
 
-def _operations(run: Run, engine: Engine, path: Path, start: bytes, *, recover: bool) -> int:
-    """How many operations an undisturbed run has."""
-    path.write_bytes(start)
-    with FaultyDevice(path) as device:
-        if recover:
-            engine.recover(device, back=False)
-        else:
-            engine.run(device)
-        return device.operations
+class _Points:
+    """One disk on which things fail; what is left is judged on another one."""
 
+    def __init__(self, run: Run, effort: Effort, start: Disk, folder: Path) -> None:
+        self.effort = effort
+        self.start = start
+        self.scratch = Scratch(folder / "failing.img", start)
+        judged = Scratch(folder / "judged.img", start)
+        self.oracle = Oracle(run.truth, run.engine, judged, random.Random(effort.seed))
+        self.tried = 0
+        self.wrong: list[str] = []
 
-def _fail_at(oracle: Oracle, engine: Engine, number: int, fault: Fault, *, recover: bool) -> None:
-    """One run with one fault, then the judgement."""
-    scratch = oracle.scratch
-    said: DiskState | None = None
-    with FaultyDevice(scratch.path, number, fault) as device:
+    def numbers(self, count: int) -> Iterator[int]:
+        """All operations, or a few of them in CI."""
+        stride = max(1, count // POINTS_IN_CI) if self.effort.budget_s else 1
+        return iter(range(1 + self.effort.seed % stride, count + 1, stride))
+
+    def try_one(self, where: str, act: Callable[[], None], unchanged: str) -> None:
+        """`act` on the disk as it was; `unchanged` is what an unchanged disk is."""
+        self.scratch.put(self.start)
+        self.tried += 1
+        said: DiskState | None = None
         try:
-            if recover:
-                engine.recover(device, back=False)
-            else:
-                engine.run(device)
+            act()
         except BlockrepError as error:
             said = error.state
-    before = oracle.check_before_recovery(scratch.content)
-    if said is DiskState.UNCHANGED and before != ("locked" if recover else "old"):
-        raise Wrong(f"the error says the disk is unchanged, it is {before}")
-    oracle.recover()
-    oracle.check_after_recovery()
+        try:
+            self._judge(self.scratch.read(), said, unchanged)
+        except Wrong as wrong:
+            self.wrong.append(f"{where}: {wrong}")
+
+    def _judge(self, disk: Disk, said: DiskState | None, unchanged: str) -> None:
+        before = self.oracle.check_before_recovery(disk)
+        if said is DiskState.UNCHANGED and before != unchanged:
+            raise Wrong(f"the error says the disk is unchanged, it is {before}")
+        self.oracle.check_after_recovery(disk.after(self.oracle.recover(disk).writes))
+
+    def check(self) -> None:
+        print(f"{self.tried} faults tried, {len(self.wrong)} failed")
+        assert not self.wrong, "\n".join(self.wrong[:10])
 
 
-def _try_points(run: Run, effort: Effort, *, start: bytes, recover: bool) -> None:
-    wrong = []
-    with scratch_folder() as folder:
-        scratch = Scratch(folder / "disk.img", start)
-        count = _operations(run, run.engine, scratch.path, start, recover=recover)
-        scratch = Scratch(folder / "disk.img", start)
-        oracle = Oracle(run.truth, run.engine, scratch)
-        stride = max(1, count // POINTS_IN_CI) if effort.budget_s else 1
-        first = 1 + effort.seed % stride
-        for number in range(first, count + 1, stride):
+@contextmanager
+def _failing(device: FaultyDevice) -> Iterator[None]:
+    """Within it, something fails."""
+    try:
+        yield
+    finally:
+        assert device.failed
+
+
+def _try_plan(run: Run, points: _Points) -> None:
+    """Each operation of the planning; where a plan comes of it all the same, it is carried out."""
+    path = points.scratch.path
+    with FaultyDevice(path) as device, run.engine.plan(device, None):
+        count = device.operations
+
+    def act(number: int, fault: Fault) -> None:
+        with (
+            FaultyDevice(path, number, fault) as device,
+            _failing(device),
+            run.engine.plan(device, None) as plan,
+        ):
+            commit_plan(device, plan, Silent())
+
+    for number in points.numbers(count):
+        for fault in (Fault.ONCE, Fault.FOR_GOOD):  # nothing was written that could be lost
+            where = f"operation {number} of {count} of the plan, {fault.value}"
+            points.try_one(where, partial(act, number, fault), "old")
+
+
+def _try_commit(run: Run, points: _Points) -> None:
+    """Each operation that carries a plan out; the plan is a value, and made once."""
+    with FaultyDevice(points.scratch.path) as device, run.engine.plan(device, None) as plan:
+        device.arm(0)
+        commit_plan(device, plan, Silent())
+        points.scratch.read()
+        count = device.operations
+
+        def act(number: int, fault: Fault) -> None:
+            device.arm(number, fault)
+            with _failing(device):
+                commit_plan(device, plan, Silent())
+
+        for number in points.numbers(count):
             for fault in Fault:
-                scratch.put(start)
-                try:
-                    _fail_at(oracle, run.engine, number, fault, recover=recover)
-                except Wrong as error:
-                    wrong.append(f"operation {number} of {count}, {fault.value}: {error}")
-    assert not wrong, "\n".join(wrong[:10])
+                where = f"operation {number} of {count}, {fault.value}"
+                points.try_one(where, partial(act, number, fault), "old")
+
+
+def _try_recovery(run: Run, points: _Points) -> None:
+    path = points.scratch.path
+    with FaultyDevice(path) as device:
+        run.engine.recover(device, back=False)
+        points.scratch.read()
+        count = device.operations
+
+    def act(number: int, fault: Fault) -> None:
+        with FaultyDevice(path, number, fault) as device, _failing(device):
+            run.engine.recover(device, back=False)
+
+    for number in points.numbers(count):
+        for fault in Fault:
+            where = f"operation {number} of {count}, {fault.value}"
+            points.try_one(where, partial(act, number, fault), "locked")
 
 
 @pytest.mark.parametrize("kind", kinds("ext4_4k", "mbr"))
 def test_io_error_while_dividing(kind: Kind, effort: Effort, memory: Path) -> None:
     run = divide_run(kind, memory)
-    _try_points(run, effort, start=run.truth.old.content, recover=False)
+    points = _Points(run, effort, run.truth.old.content, memory)
+    _try_plan(run, points)
+    _try_commit(run, points)
+    points.check()
 
 
 @pytest.mark.parametrize("kind", kinds("ext4_4k"))
 def test_io_error_while_undividing(kind: Kind, effort: Effort, memory: Path) -> None:
     run = undivide_run(kind, memory)
-    _try_points(run, effort, start=run.truth.old.content, recover=False)
+    points = _Points(run, effort, run.truth.old.content, memory)
+    _try_plan(run, points)
+    _try_commit(run, points)
+    points.check()
 
 
 @pytest.mark.parametrize("kind", kinds("ext4_4k"))
@@ -89,8 +159,8 @@ def test_io_error_while_recovering(kind: Kind, effort: Effort, memory: Path) -> 
     run = divide_run(kind, memory)
     windows = run.log.windows
     largest = max(range(4, len(windows)), key=lambda n: len(windows[n]))
-    disk = bytearray(run.truth.old.content)
-    for window in windows[:largest]:
-        for write in window:
-            disk[write.offset_bytes : write.offset_bytes + len(write.data)] = write.data
-    _try_points(run, effort, start=bytes(disk), recover=True)
+    old = run.truth.old.content
+    disk = old.after(run.log.placed(old.sectors)[:largest])
+    points = _Points(run, effort, disk, memory)
+    _try_recovery(run, points)
+    points.check()

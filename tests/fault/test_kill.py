@@ -33,17 +33,18 @@ def _try_kills(run: Run, arguments: list[str], effort: Effort) -> None:
     with scratch_folder() as folder:
         image = folder / "disk.img"
         scratch = Scratch(image, run.truth.old.content)
-        oracle = Oracle(run.truth, run.engine, scratch)
+        oracle = Oracle(run.truth, run.engine, scratch, rng)
         command = [str(PROGRAM), arguments[0], str(image), *arguments[1:]]
         whole_s = _run_for(command, 60)
+        scratch.read()
         for _ in range(KILLS_IN_CI if effort.budget_s else KILLS):
             scratch.put(run.truth.old.content)
             after_s = whole_s * rng.uniform(0.2, 1.0)
             _run_for(command, after_s)
+            disk = scratch.read()
             try:
-                oracle.check_before_recovery(scratch.content)
-                oracle.recover()
-                oracle.check_after_recovery()
+                oracle.check_before_recovery(disk)
+                oracle.check_after_recovery(disk.after(oracle.recover(disk).writes))
             except Wrong as error:
                 wrong.append(f"killed after {after_s:.3f} of {whole_s:.3f} s: {error}")
     assert not wrong, "\n".join(wrong)

@@ -9,6 +9,7 @@ import pytest
 from images.build import Disk, build_disk
 from images.kinds import MIB, Kind
 
+from blockrep.disk.device import Device
 from fault.campaign import Effort, Score, run_campaign
 from fault.fake import MISTAKES, FakeEngine, shrunk_copy
 from fault.recorder import RecordingDevice
@@ -37,11 +38,11 @@ class Fakes:
         self.truth: Truth = learn_truth(self.initial, self.final, start, table=True, mountable=True)
         self.folder = folder
 
-    def campaign(self, mistake: str, effort: Effort) -> Score:
+    def campaign(self, mistake: str, effort: Effort, kind: type[FakeEngine] = FakeEngine) -> Score:
         superblocks = self.truth.old.superblock_offsets()
         log_at = self.disk.host_start_bytes + self.disk.host_length_bytes
-        old, new = self.truth.old.content, self.truth.new.content
-        engine = FakeEngine(old, new, superblocks, log_at, mistake)
+        old, new = bytes(self.truth.old.content), bytes(self.truth.new.content)
+        engine = kind(old, new, superblocks, log_at, mistake)
         image = self.folder / "run.img"
         shutil.copyfile(self.initial, image)
         image.chmod(0o600)
@@ -69,3 +70,38 @@ def test_wrong_engine_is_caught(fakes: Fakes, mistake: str, seed: int) -> None:
     score = fakes.campaign(mistake, Effort(seed, budget_s=15, back_share=1.0, nested_share=0.5))
     print(score, *score.failures[:2], sep="\n")
     assert score.failed, f"nobody noticed: {mistake}"
+
+
+class _Moody(FakeEngine):
+    """Every other recovery clears the log once more: it depends on more than the disk."""
+
+    runs = 0
+
+    def recover(self, device: Device, *, back: bool) -> str:
+        said = super().recover(device, back=back)
+        self.runs += 1
+        if self.runs % 2:
+            self._clear(device)
+        return said
+
+
+class _Bypass(FakeEngine):
+    """Writes a sector past the device that is recorded."""
+
+    def recover(self, device: Device, *, back: bool) -> str:
+        said = super().recover(device, back=back)
+        with device.path.open("r+b") as file:
+            file.seek(self.new_end)
+            file.write(b"past the device")
+        return said
+
+
+@pytest.mark.parametrize(
+    ("engine", "noticed"),
+    [(_Moody, "does not do the same on the same bytes"), (_Bypass, "wrote past the device")],
+)
+def test_an_engine_that_cannot_be_remembered_is_caught(
+    engine: type[FakeEngine], noticed: str, fakes: Fakes, seed: int
+) -> None:
+    score = fakes.campaign("", Effort(seed, budget_s=15, doubt=0.5), engine)
+    assert any(noticed in failure for failure in score.failures), score

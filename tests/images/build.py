@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loops import loop_device, mounted
+from loops import as_disk, loop_device, mounted
 
 from images.fill import age, fill_tree
 from images.kinds import MIB, Kind, Tail
@@ -132,20 +132,22 @@ def _write_table(image: Path, kind: Kind, start: int, length: int) -> None:
         with image.open("r+b") as file:
             file.seek(440)
             file.write(bytes(72))
-    gpt = kind.table == "gpt"
+    gpt, unit = kind.table == "gpt", kind.sector_bytes
     types = GPT_TYPES if gpt else DOS_TYPES
     lines = [f"label: {'gpt' if gpt else 'dos'}", "unit: sectors"]
     if gpt:
-        lines.append("first-lba: 34")
-    at = start // SECTOR
+        # Behind the header and the 16 KiB of the entries.
+        lines.append(f"first-lba: {2 + 16384 // unit}")
+    at = start // unit
     for number, (what, size) in enumerate(
         [("ext2", length), *((tail.what, tail.mib * MIB) for tail in kind.tail)]
     ):
         name = f', name="part {number + 1}"' if gpt else ", bootable" if number == 0 else ""
-        lines.append(f"start={at}, size={size // SECTOR}, type={types[what]}{name}")
-        at += size // SECTOR
+        lines.append(f"start={at}, size={size // unit}, type={types[what]}{name}")
+        at += size // unit
     options = ("--quiet", "--no-reread", "--wipe=never", "--wipe-partitions=never")
-    _run(["sfdisk", *options, str(image)], stdin="\n".join(lines) + "\n")
+    with as_disk(image, unit, read_only=False) as disk:
+        _run(["sfdisk", *options, str(disk)], stdin="\n".join(lines) + "\n")
 
 
 def _make_tail(image: Path, kind: Kind, at: int, rng: random.Random) -> None:

@@ -34,6 +34,9 @@ class Kind:
     used_percent: int = 42  # of the filesystem, after ageing
     mountable: bool = True  # by this kernel; else filled by mke2fs -d
     tight: bool = False  # full behind the divider, 95 % full afterwards
+    sector_bytes: int = 512
+    defrag: bool = False  # divide --defrag
+    journal: bool = False  # divide and undivide --journal
 
 
 EXT4 = ("-t", "ext4", "-b", "4096", "-J", "size=4", *SMALL_GROUPS, "-N", "4096")
@@ -100,6 +103,10 @@ KINDS = (
         first_mib=152,
         mountable=False,
     ),
+    Kind("sectors_4k", EXT4, sector_bytes=4096),
+    # So full that joining has to go on in a second transaction.
+    Kind("defrag", EXT4, first_mib=50, peers=1, used_percent=66, defrag=True),
+    Kind("journal", EXT4, journal=True),
     Kind("casefold", (*OFFLINE, "-O", "casefold", "-E", "encoding=utf8"), mountable=False),
 )
 BY_NAME = {kind.name: kind for kind in KINDS}

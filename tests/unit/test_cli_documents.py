@@ -32,10 +32,21 @@ def test_what_is_made_from_the_code_is_up_to_date() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def _below(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """The parsers of the verbs below a verb."""
+    found = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    return list(found[0].choices.values()) if found else []
+
+
+def _options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """Those of a verb and of the verbs below it."""
+    return [action for one in (parser, *_below(parser)) for action in one._actions]
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_man_page_has_exactly_the_options_of_the_parser(verb: str) -> None:
     text = (MAN / f"blockrep-{verb}.8").read_text()
-    wanted = {s for a in VERBS[verb]._actions for s in a.option_strings if s.startswith("--")}
+    wanted = {s for a in _options(VERBS[verb]) for s in a.option_strings if s.startswith("--")}
     synopsis, _, description = text.partition(".Sh DESCRIPTION")
     for part in (synopsis, "\n".join(re.findall(r"^\.It .*", description, re.M))):
         assert {f"-{flag}" for flag in re.findall(r"Fl (-[a-z-]+)", part)} == wanted
@@ -70,8 +81,17 @@ def test_help_of_a_command_teaches_by_examples_that_parse(verb: str) -> None:
     for example in examples:
         parsed = build_parser().parse_args(example.split()[1:])
         assert parsed.command == verb
-    for action in VERBS[verb]._actions:
+    for action in _options(VERBS[verb]):
         assert action.help
+
+
+def test_help_of_an_action_teaches_by_examples_that_parse() -> None:
+    for parser in _below(VERBS["group"]):
+        examples = re.findall(r"^  (blockrep .*?)(?:  .*| \|.*)?$", parser.epilog or "", re.M)
+        assert examples
+        for example in examples:
+            parsed = build_parser().parse_args(example.split()[1:])
+            assert parser.prog == f"blockrep group {parsed.action}"
 
 
 def test_help_names_every_command_and_exit_code() -> None:
@@ -101,6 +121,9 @@ def test_bash_completion_works() -> None:
     assert "meson.build" in _bash_complete("blockrep", "divide", "me")
     assert "docs" in _bash_complete("blockrep", "divide", "--shadow-dir", "d")
     assert "meson.build" not in _bash_complete("blockrep", "divide", "--shadow-dir", "me")
+    assert _bash_complete("blockrep", "group", "in") == {"invite"}
+    assert "--recovery-key-file" in _bash_complete("blockrep", "group", "create", "--")
+    assert _bash_complete("blockrep", "group", "join", "") == set()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -348,3 +349,19 @@ def test_a_path_that_leads_nowhere_is_not_found(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_an_io_error() -> None:
     with pytest.raises(DeviceIO, match="cannot read at byte 0"):
         Device(Path("/proc/self/mem"))
+
+
+def test_threads_do_not_mix_what_they_read_and_write(tmp_path: Path) -> None:
+    """The segments of a disk are used by several owners at once."""
+    path = sparse_file(tmp_path / "disk", 16 << 20)
+    with Device(path, writable=True) as device, ThreadPoolExecutor(4) as pool:
+
+        def work(number: int) -> bool:
+            at, content = number * SIZE_BYTES, bytes([number]) * SIZE_BYTES
+            for _ in range(20):
+                device.write(at, content)
+                if device.read(at, SIZE_BYTES) != content:
+                    return False
+            return True
+
+        assert all(pool.map(work, range(1, 9)))

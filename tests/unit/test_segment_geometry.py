@@ -107,8 +107,16 @@ def test_the_newest_header_counts() -> None:
 @pytest.mark.parametrize("offset", [8, 20, 68, 128])
 def test_what_is_newer_is_refused(offset: int) -> None:
     record = bytearray(build_header(make_header()))
-    record[offset] += 1
+    record[offset] += 4
     with pytest.raises(RecordUnsupported):
+        parse_header(seal_record(record))
+
+
+@pytest.mark.parametrize("offset", [20, 68])
+def test_assigned_in_one_place_only(offset: int) -> None:
+    record = bytearray(build_header(make_header()))
+    record[offset] = 1
+    with pytest.raises(RecordDamaged):
         parse_header(seal_record(record))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +50,20 @@ def apply(image: Path, shadow: Path, copies: list[Copy]) -> None:
             disk.seek(start * unit)
             disk.write(new.read(length * unit))
         disk.truncate(after.geometry.blocks * unit)
+
+
+def debugfs(image: Path, *commands: str) -> None:
+    """Change a filesystem by hand."""
+    run("debugfs", "-w", "-f", "/dev/stdin", str(image), stdin="\n".join(commands) + "\n")
+
+
+def usages(image: Path) -> dict[tuple[str, str], str]:
+    """What the quota files say of each id, as debugfs lists them."""
+    return {
+        (kind, line.split()[0]): line
+        for kind in ("user", "group", "project")
+        for line in run("debugfs", "-R", f"lq {kind}", str(image)).splitlines()[1:]
+    }
 
 
 def listing(image: Path, folder: Path) -> dict[str, tuple[object, ...]]:
@@ -130,7 +146,7 @@ def test_renumbered_inodes(name: str, make_image: Callable[..., Path], tmp_path:
     with Filesystem.open(image) as filesystem:
         plain = [f for f in filesystem.files() if f.kind is FileKind.FILE and len(f.paths) == 1]
     doomed = [file.paths[0] for file in plain[: len(plain) // 2]]
-    run("debugfs", "-w", "-f", "/dev/stdin", str(image), stdin="".join(f"rm {p}\n" for p in doomed))
+    debugfs(image, *(f"rm {path}" for path in doomed))
     run("e2fsck", "-fy", str(image), ok=(0, 1))
     with Filesystem.open(image) as filesystem:
         geometry = filesystem.geometry
@@ -145,11 +161,46 @@ def test_usage_is_adjusted_when_a_tree_grows(
 ) -> None:
     image, shadow = make_image("quota"), tmp_path / "shadow.img"
     make_shadow(image, shadow)
-    grow = "extent_open /folder03/deeper/sparse\nroot\nsplit_node\nextent_close\n"
-    run("debugfs", "-w", "-f", "/dev/stdin", str(shadow), stdin=grow)
+    debugfs(shadow, "extent_open /folder03/deeper/sparse", "root", "split_node", "extent_close")
     assert "quota" in run("e2fsck", "-fn", str(shadow), ok=(4,)).lower()
     assert prove(image, shadow) == (0, [])
     run("e2fsck", "-fn", str(shadow))
+
+
+def _own_sparse_files(folder: Path, ids: list[int]) -> None:
+    """A file of ten runs for every id, that owns it as user; groups and projects are others."""
+    for number, owner in enumerate(ids):
+        path = folder / f"sparse{number}"
+        with path.open("wb") as file:
+            for at in range(0, 1_000_000, 100_000):
+                file.seek(at)
+                file.write(b"x" * 5000)
+        os.chown(path, owner, ids[-1 - number])
+
+
+@pytest.mark.root
+def test_usage_of_many_ids_is_adjusted(tmp_path: Path) -> None:
+    """Ids of one byte to four, more than a leaf of a quota file holds, next to each other."""
+    ids = [0, 1, 255, 256, 65_535, 65_536, 70_000, 16_777_217, 4_000_000_000, *range(1000, 1031)]
+    folder, image, shadow = tmp_path / "tree", tmp_path / "fs.img", tmp_path / "shadow.img"
+    folder.mkdir()
+    _own_sparse_files(folder, ids)
+    run("mke2fs", "-q", "-F", *VARIETIES["quota"].split(), "-d", str(folder), str(image), "64M")
+    chance = random.Random(1)
+    projects = {n: chance.choice(ids) for n in range(len(ids))}
+    debugfs(image, *(f"sif /sparse{n} projid {project}" for n, project in projects.items()))
+    for _ in range(2):  # the quota files settle in the second run
+        run("e2fsck", "-fy", str(image), ok=(0, 1))
+    make_shadow(image, shadow)
+    for number in range(0, len(ids), 2):
+        debugfs(shadow, f"extent_open /sparse{number}", "root", "split_node", "extent_close")
+    assert "quota" in run("e2fsck", "-fn", str(shadow), ok=(4,)).lower()
+    before = usages(shadow)
+    assert prove(image, shadow) == (0, [])
+    run("e2fsck", "-fn", str(shadow))
+    changed = {key[0] for key, usage in usages(shadow).items() if usage != before[key]}
+    assert changed == {"user", "group", "project"}
+    assert sum(usage != before[key] for key, usage in usages(shadow).items()) > 50
 
 
 def test_an_unchanged_filesystem_needs_no_copies(
@@ -205,8 +256,7 @@ def test_special_inodes_that_were_renumbered(tmp_path: Path) -> None:
     run("mke2fs", "-q", "-F", *options.split(), "-d", str(folder), str(image), "96M")
     for change in ("-Oproject", "-Qprjquota", "-Oorphan_file"):
         run("tune2fs", change, str(image))
-    doomed = "".join(f"rm file{number}\n" for number in range(300))
-    run("debugfs", "-w", "-f", "/dev/stdin", str(image), stdin=doomed)
+    debugfs(image, *(f"rm file{number}" for number in range(300)))
     run("e2fsck", "-fy", str(image), ok=(0, 1))
     make_shadow(image, shadow)
     run("resize2fs", "-f", str(shadow), str(3 * 4096))

@@ -1,0 +1,1 @@
+"""The daemon of a member: its devices, its jobs, what peers and the command line ask of it."""

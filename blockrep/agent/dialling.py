@@ -1,0 +1,89 @@
+"""Connections to other members: the first of their addresses that answers with their key."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from dataclasses import dataclass
+
+from blockrep.agent.config import parse_address
+from blockrep.agent.own_group import OwnGroup
+from blockrep.errors import BlockrepError, PeerRefused, PeerUnreachable
+from blockrep.group.section import Member
+from blockrep.group.tls import expect_peer
+from blockrep.transfer.channel import Channel
+from blockrep.transfer.greeting import Greeting, Self, greet
+from blockrep.transfer.wire import Purpose
+
+CONNECT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An open connection, and what was said at its beginning."""
+
+    channel: Channel
+    greeting: Greeting
+
+
+def dial(group: OwnGroup, member: Member, *, within_s: float = CONNECT_S) -> Channel:
+    """A connection to a member, on which nothing has been said yet.
+
+    `PeerUnreachable` when no address answers, `PeerNotTrusted` when one does with another key.
+    """
+    context = group.client_context(member)
+    failure: BlockrepError = PeerUnreachable(f"{member.name} has told no address")
+    for address in member.addresses:
+        try:
+            sock = connect(address, member.name, context, group.group_id, within_s)
+        except BlockrepError as error:
+            failure = error
+            continue
+        try:
+            expect_peer(sock, member.key)
+        except BlockrepError as error:
+            sock.close()
+            failure = error
+            continue
+        return Channel(sock, serving=False, name=member.name)
+    raise failure
+
+
+def dial_member(
+    group: OwnGroup, member: Member, purpose: Purpose, *, within_s: float = CONNECT_S
+) -> Line:
+    """A greeted connection to a member; `PeerRefused` when it does not know us."""
+    channel = dial(group, member, within_s=within_s)
+    try:
+        return Line(channel, greet(channel, introduce(group), purpose, member.key))
+    except BaseException as error:
+        channel.close()
+        # With TLS 1.3 a server refuses a client's certificate only after the client's handshake.
+        if isinstance(error, PeerUnreachable) and "ALERT" in error.message.upper():
+            raise PeerRefused(f"{member.name} does not know this machine as a member") from error
+        raise
+
+
+def connect(
+    address: str, name: str, context: ssl.SSLContext, group_id: bytes | None, within_s: float
+) -> ssl.SSLSocket:
+    """A TLS connection; the group is asked for by its id, for a machine may be in several."""
+    place = parse_address(address)
+    try:
+        raw = socket.create_connection((place.host, place.port), within_s)
+        try:
+            wanted = group_id.hex() if group_id is not None else None
+            return context.wrap_socket(raw, server_hostname=wanted)
+        except BaseException:
+            raw.close()
+            raise
+    except ssl.SSLCertVerificationError as error:
+        raise PeerUnreachable(f"{name} at {address} has another key than in the group") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise PeerUnreachable(f"{name} does not answer at {address}: {reason}") from error
+
+
+def introduce(group: OwnGroup) -> Self:
+    """How this machine names itself in a group."""
+    return Self(group.group_id, group.devices[0].area.instance_id, group.identity.key)
