@@ -16,9 +16,7 @@ PIECE_BYTES = 2 << 20
 def leave_old_data(image: Path, most_bytes: int) -> None:
     """Fill the free blocks of the bare filesystem in `image`, from its start on."""
     chance = random.Random(1)
-    pool = b"".join(
-        chance.randbytes(600) + b"stale   " * 53 for _ in range(POOL_BYTES // 1024)
-    )
+    pool = b"".join(chance.randbytes(600) + b"stale   " * 53 for _ in range(POOL_BYTES // 1024))
     with Filesystem.open(image) as filesystem:
         free = filesystem.free()
     with image.open("rb+") as file:
