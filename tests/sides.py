@@ -92,6 +92,7 @@ class HolderSide:
         self.members: dict[bytes, Peer] = {}
         self.certificates: list[bytes] = []
         self.errors: list[Exception] = []
+        self.silence_s = 60.0
         self.before: Callable[[socket.socket], socket.socket] = lambda raw: raw
         self._server = socket.create_server(("127.0.0.1", 0))
         self._threads: list[threading.Thread] = []
@@ -144,7 +145,8 @@ class HolderSide:
         context = server_context(self.identity, self.certificates)
         try:
             with context.wrap_socket(self.before(raw), server_side=True) as tls:
-                self.serve(Channel(tls, serving=True, name="the owner"), peer_key(tls))
+                channel = Channel(tls, serving=True, name="the owner", silence_s=self.silence_s)
+                self.serve(channel, peer_key(tls))
         except (BlockrepError, OSError, Refusing) as error:
             self.errors.append(error)
             raw.close()
@@ -190,7 +192,7 @@ class OwnerSide:
     """A machine with one disk image; `used` is all of it unless a test says otherwise."""
 
     def __init__(self, folder: Path, content: bytes, *, key: bytes | None = KEY) -> None:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self.identity = identity_from_seed(b"\xee" * 32)
         self.path = folder / "disk.img"
         self.path.write_bytes(content)
@@ -250,6 +252,20 @@ class OwnerSide:
             self.identity.key,
             self.device_id,
         )
+
+    def forget(self) -> None:
+        """As if the state folder was lost."""
+        for path in self.path.parent.glob("kept.map*"):
+            path.unlink()
+
+    def snapshot(self) -> dict[str, bytes]:
+        """Disk and state folder as they are."""
+        return {p.name: p.read_bytes() for p in self.path.parent.iterdir() if p.is_file()}
+
+    def set_back(self, snapshot: dict[str, bytes]) -> None:
+        """As after an older image of the whole machine was put back."""
+        for name, content in snapshot.items():
+            (self.path.parent / name).write_bytes(content)
 
     # ---- the oracle
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from blockrep.agent.dialling import CONNECT_S, Line, connect
 from blockrep.agent.exchange import ANSWER_S, call
 from blockrep.errors import BlockrepError, PeerNotTrusted, PeerUnreachable, RecoveryKeyWrong
-from blockrep.group.document import Document, make_document, read_document
+from blockrep.group.calls import build_document_call, read_document_reply
+from blockrep.group.document import Document, make_document
 from blockrep.group.escrow import Secrets, unwrap_secrets
 from blockrep.group.identity import Identity, new_identity
 from blockrep.group.membership import view_group
 from blockrep.group.merge import merge
 from blockrep.group.recovery_key import RecoveryKeys, derive_recovery
-from blockrep.group.replies import build_call, parse_reply
 from blockrep.group.section import Member
 from blockrep.group.tls import client_context, expect_peer, peer_key
 from blockrep.transfer.channel import Channel
@@ -38,6 +38,11 @@ class Recovered:
     owner: Member
     secrets: Secrets
     keys: RecoveryKeys
+
+    @property
+    def me(self) -> Self:
+        """How the recovery identity introduces itself."""
+        return _self(self.document.group_id, self.keys.identity)
 
     def holders(self) -> list[Member]:
         """The members that may hold its replicas."""
@@ -77,23 +82,31 @@ def recover_in(document: Document, keys: RecoveryKeys) -> Recovered:
 
 def dial_as_owner(recovered: Recovered, holder: Member, purpose: Purpose) -> Line:
     """A greeted connection to a holder, with the recovery identity."""
-    identity = recovered.keys.identity
+    channel = open_as_owner(recovered, holder)
+    try:
+        return Line(channel, greet(channel, recovered.me, purpose, holder.key))
+    except BaseException:
+        channel.close()
+        raise
+
+
+def open_as_owner(recovered: Recovered, holder: Member) -> Channel:
+    """A connection to a holder, with the recovery identity, on which nothing was said yet."""
+    identity, group_id = recovered.keys.identity, recovered.document.group_id
     failure: BlockrepError = PeerUnreachable(f"{holder.name} has told no address")
     for address in holder.addresses:
         context = client_context(identity, holder.certificate)
         try:
-            sock = connect(address, holder.name, context, recovered.document.group_id, CONNECT_S)
+            sock = connect(address, holder.name, context, group_id, CONNECT_S)
         except BlockrepError as error:
             failure = error
             continue
-        channel = Channel(sock, serving=False, name=holder.name)
         try:
             expect_peer(sock, holder.key)
-            me = _self(recovered.document.group_id, identity)
-            return Line(channel, greet(channel, me, purpose, holder.key))
-        except BaseException:
-            channel.close()
+        except BlockrepError:
+            sock.close()
             raise
+        return Channel(sock, serving=False, name=holder.name)
     raise failure
 
 
@@ -113,9 +126,7 @@ def _ask_document(address: str, keys: RecoveryKeys) -> Document:
     with Channel(sock, serving=False, name=f"{A_HOLDER} at {address}") as channel:
         key = peer_key(sock) or b""
         greet(channel, _self(keys.group_id, keys.identity), Purpose.GROUP, key)
-        body = build_call("exchange", summary={}, document=None)
-        fields = parse_reply(call(channel, body))
-        document = read_document(fields.child("document"), keys.group_id)
+        document = read_document_reply(call(channel, build_document_call()), keys.group_id)
         channel.end()
     if key not in view_group(document, key).members:
         raise PeerNotTrusted(f"who answers at {address} is no member of its own document")
