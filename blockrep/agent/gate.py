@@ -29,7 +29,7 @@ from blockrep.transfer.frames import Kind
 from blockrep.transfer.greeting import Greeting, answer_greeting
 from blockrep.transfer.hold import HolderSession
 from blockrep.transfer.stores import Holder, Peer
-from blockrep.transfer.wire import Purpose
+from blockrep.transfer.wire import Phase, Purpose
 
 HANDSHAKE_S = 10.0
 
@@ -68,7 +68,8 @@ class Gate:
                 self._limits.unname(key)
         except PeerUnreachable as error:
             channel.close()
-            self._log.info(error.message)
+            if channel.talk.phase is not Phase.ENDED:  # else it has said good-bye
+                self._log.info(error.message)
         except BlockrepError as error:
             channel.end(error)
             self._log.warning(f"{name}: {error.message}")

@@ -7,7 +7,7 @@ are enough.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,8 +31,9 @@ from blockrep.group.section import Member, MemberDevice
 from blockrep.progress import Progress
 from blockrep.segment.epoch import Epoch
 from blockrep.transfer.channel import Channel
-from blockrep.transfer.fetch import Reader, RemoteView
+from blockrep.transfer.fetch import Reader
 from blockrep.transfer.greeting import Self
+from blockrep.transfer.source import EpochSource
 
 PIN_S = 86_400
 
@@ -64,25 +65,10 @@ class OpenedReplica:
     device: str
     epoch: Epoch
     holders: tuple[str, ...]
-    sources: tuple[HeldSource, ...]
+    sources: tuple[EpochSource, ...]
     data_key: bytes | None
     failures: tuple[str, ...]
     own_devices: tuple[Path, ...] = ()
-
-
-class HeldSource:
-    """What one holder has of the epoch, as `blockrep.transfer.source.EpochSource` wants it."""
-
-    def __init__(self, view: RemoteView) -> None:
-        self._view = view
-        self.epoch = view.epoch
-
-    def map_pages(self, first: int, count: int) -> bytes:
-        return self._view.map_pages(first, count)
-
-    def read(self, items: Sequence[tuple[int, int]]) -> tuple[bytes, list[bool]]:
-        found = self._view.read(items)
-        return found.blocks, [not damaged for damaged in found.damaged]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +102,8 @@ def open_replica(
     with contextlib.ExitStack() as stack:
         readers, failures = _open_readers(owner, device, stack)
         epoch = _choose_epoch(owner.member.name, readers, wanted.epoch, failures)
-        sources, names = [], []
+        sources: list[EpochSource] = []
+        names: list[str] = []
         for way, reader in readers:
             if all(held.epoch.id != epoch.id for held in reader.epochs):
                 continue
@@ -124,9 +111,9 @@ def open_replica(
                 reader.pin(epoch.id, PIN_S)
                 view = stack.enter_context(reader.view(epoch.id, folder))
             except BlockrepError as error:
-                failures.append(f"{way.holder.name}: {error.message}")
+                failures.append(error.message)
                 continue
-            sources.append(HeldSource(view))
+            sources.append(view)
             names.append(way.holder.name)
         if not sources:
             raise PeerUnreachable("; ".join(failures))
@@ -272,7 +259,7 @@ def _open_readers(
             channel = way.open()
             reader = Reader(channel, way.me, way.holder.key, owner.member.key, device.device_id)
         except BlockrepError as error:
-            failures.append(f"{way.holder.name}: {error.message}")
+            failures.append(error.message)
             continue
         readers.append((way, stack.enter_context(reader)))
     return readers, failures

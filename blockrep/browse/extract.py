@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from blockrep.browse.mount import Mount
 from blockrep.browse.view import View
 from blockrep.errors import ProgramFailed, ReplicaDamaged, UsageError
-from blockrep.programs import Program, User, start_program
+from blockrep.programs import Program, start_program
 from blockrep.progress import Progress
 
 POLL_S = 0.2
@@ -27,27 +27,25 @@ def extract_files(
     progress: Progress,
     *,
     partition: int | None = None,
-    user: User | None = None,
 ) -> tuple[Path, ...]:
     """Copy files and folders of the epoch into a directory; where each of them is now.
 
     Types, modes, times (to the second, as fuse2fs tells them), owners, extended attributes, holes
-    and hard links among them are kept, as far as `user` may. `UsageError` for a path that is not
-    there, or would replace something; `ProgramFailed` when something could not be written,
-    `ReplicaDamaged` when a place that was read is damaged: what was copied before is there then.
+    and hard links among them are kept, as far as the user of this process may. `UsageError` for a
+    path that is not there, or would replace something; `ProgramFailed` when something could not be
+    written, `ReplicaDamaged` when a place that was read is damaged: what was copied before is there
+    then.
     """
     wanted = [_parse_path(path) for path in paths]
     goals = _plan_goals(wanted, into)
     damage: list[str] = []
     with tempfile.TemporaryDirectory(prefix="blockrep-extract-") as folder:
         place = Path(folder)
-        if user is not None:
-            os.chown(place, user.uid, user.gid)
-        with Mount(view, place, partition=partition, user=user, report=damage.append):
+        with Mount(view, place, partition=partition, report=damage.append):
             # One copy for all, so that hard links from one to the other are seen.
             progress.phase("copying")
             sources = [str(place) + _check_path(place, path) for path in wanted]
-            _copy(sources, into, user, progress, damage)
+            _copy(sources, into, progress, damage)
     return goals
 
 
@@ -90,11 +88,9 @@ def _check_path(root: Path, path: PurePosixPath) -> str:
     return str(path) if len(path.parts) > 1 else "/."
 
 
-def _copy(
-    sources: Sequence[str], into: Path, user: User | None, progress: Progress, damage: Sequence[str]
-) -> None:
+def _copy(sources: Sequence[str], into: Path, progress: Progress, damage: Sequence[str]) -> None:
     command = ["cp", "-a", "--sparse=auto", "-t", str(into), "--", *sources]
-    copy = start_program(command, user=user, error_pipe=True)
+    copy = start_program(command, error_pipe=True)
     try:
         said = _follow(copy, progress)
     finally:

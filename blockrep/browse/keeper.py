@@ -24,7 +24,8 @@ END_S = 10.0
 POLL_S = 0.05
 # What a stranger's filesystem may do is little: no devices, no programs. `fakeroot`: whoever may
 # read the epoch may read all of it. `use_ino`: hard links are known by their numbers.
-OPTIONS = "ro,norecovery,fakeroot,no_default_opts,use_ino,nosuid,nodev,noexec"
+OPTIONS = "ro,norecovery,fakeroot,no_default_opts,use_ino,nosuid,nodev,noexec,subtype=blockrep"
+MOUNT_SOURCE = "blockrep:"  # how our mounts are known
 INPUT_FD = 0
 
 
@@ -43,7 +44,8 @@ def keep_mounted(uri: str, folder: Path, directory: Path, say: Callable[[str], N
         mounts.append((file, _start(["nbdfuse", "-r", str(file), uri])))
         _await(mounts[-1][1], lambda: file.stat().st_size > 0, "nbdfuse")
         # -r tells the kernel that it is read-only: fuse2fs keeps `ro` for itself.
-        command = ["fuse2fs", "-f", "-r", "-o", OPTIONS, str(file), str(directory)]
+        command = ["fuse2fs", "-f", "-r", "-o", f"{OPTIONS},fsname={MOUNT_SOURCE}epoch"]
+        command += [str(file), str(directory)]
         mounts.append((directory, _start(command)))
         _await(mounts[-1][1], directory.is_mount, "fuse2fs")
         say(f"ready {mounts[-1][1].pid}")

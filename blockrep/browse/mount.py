@@ -1,7 +1,7 @@
 """An epoch's filesystem in a directory, in user space: a stranger's filesystem meets no kernel.
 
 The bytes go from a `View` through an NBD server in this process, nbdfuse and fuse2fs. The two run
-as the user who asked, who alone sees the files; none of them can write.
+as the user whom the directory belongs to, who alone sees the files; none of them can write.
 """
 
 from __future__ import annotations
@@ -15,10 +15,18 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
+from blockrep.browse.keeper import MOUNT_SOURCE
 from blockrep.browse.nbd import Export, NbdServer
 from blockrep.browse.view import View
+from blockrep.disk.holds import read_mounts
 from blockrep.disk.partition import Partition, TableKind
-from blockrep.errors import FilesystemUnsupported, NotMounted, ProgramFailed, UsageError
+from blockrep.errors import (
+    DeviceBusy,
+    FilesystemUnsupported,
+    NotMounted,
+    ProgramFailed,
+    UsageError,
+)
 from blockrep.programs import User, find_program, run_program, start_program
 from blockrep.transfer.restore_parts import PartContent, survey_parts
 
@@ -68,18 +76,19 @@ class Mount:
         directory: Path,
         *,
         partition: int | None = None,
-        user: User | None = None,
         report: Callable[[str], None] = lambda _text: None,
     ) -> None:
         """Mount; `ProgramFailed` with the words of the program that could not.
 
-        `directory` exists, is empty and is the user's. A read that fails ends the mount, and
-        `report` is told where: fuse2fs would answer it with a file that is too short, or nonsense.
+        `directory` exists and is empty; the programs run as whoever it belongs to. A read that
+        fails ends the mount, and `report` is told where: fuse2fs would answer it with a file that
+        is too short, or nonsense.
         """
         self.directory = directory.resolve()
         self.epoch = view.epoch
         _check_directory(directory)
         export = choose_filesystem(view, partition)
+        user = user_of(directory)
         for name in ("nbdfuse", "fuse2fs", "fusermount3"):
             find_program(name)
         with contextlib.ExitStack() as stack:
@@ -172,35 +181,26 @@ def is_dead(place: Path) -> bool:
     return False
 
 
-class Mounts:
-    """The epochs that this process has mounted, by directory."""
+def unmount_epoch(directory: Path) -> None:
+    """Unmount what any process of blockrep has mounted there, which ends that process.
 
-    def __init__(self) -> None:
-        self._mounts: dict[Path, Mount] = {}
+    `NotMounted` when no epoch is there, `DeviceBusy` when something in it is in use.
+    """
+    target = str(directory.absolute()) if is_dead(directory) else str(directory.resolve())
+    mine = [m for m in read_mounts() if m.target == target and m.source.startswith(MOUNT_SOURCE)]
+    if not mine:
+        raise NotMounted(f"no epoch is mounted at {directory}")
+    done = run_program(["fusermount3", "-u", target], timeout_s=END_S)
+    if done.returncode:
+        raise DeviceBusy(
+            f"{directory} cannot be unmounted: {done.stderr.strip()}",
+            hint="end the programs that have files of it open",
+        )
 
-    def add(self, mount: Mount) -> None:
-        self._forget_dead()
-        self._mounts[mount.directory] = mount
 
-    def unmount(self, directory: Path) -> None:
-        """`NotMounted` when no epoch is there."""
-        self._forget_dead()
-        mount = self._mounts.pop(directory.resolve(), None)
-        if mount is None:
-            raise NotMounted(f"no epoch is mounted at {directory}")
-        mount.close()
-
-    def directories(self) -> tuple[Path, ...]:
-        self._forget_dead()
-        return tuple(self._mounts)
-
-    def close(self) -> None:
-        """Unmount all."""
-        while self._mounts:
-            self._mounts.popitem()[1].close()
-
-    def _forget_dead(self) -> None:
-        for directory, mount in list(self._mounts.items()):
-            if not mount.is_alive:
-                del self._mounts[directory]
-                mount.close()
+def user_of(directory: Path) -> User | None:
+    """Whom a directory belongs to; None for root, and where we are not root ourselves."""
+    status = directory.stat()
+    if os.geteuid() != 0 or status.st_uid == 0:
+        return None
+    return User(status.st_uid, status.st_gid)

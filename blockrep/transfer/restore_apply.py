@@ -59,8 +59,8 @@ def apply_restore(
 ) -> RestoreOutcome:
     """Write the planned disk; `verify` reads it back and compares with the owner's digests.
 
-    Errors say `RESUMABLE`: the disk is then without a table, and the same restore again completes
-    it. Chunks that no holder has are `ReplicaDamaged`, unless `accept_damage`: then they are zeros.
+    Errors say `RESUMABLE`: the same restore again completes it, and up to its end the disk has no
+    table. Chunks that no holder has are `ReplicaDamaged`, or zeros with `accept_damage`.
     """
     started = time.monotonic()
     try:
@@ -70,10 +70,12 @@ def apply_restore(
         if lost and not accept_damage:
             raise _damaged(plan, lost)
         _write_names(device, plan, head, verify)
-        _prove_table(device, plan)
     except BlockrepError as error:
+        again = f"{plan.target} has no table now; the same restore again completes it"
+        error.hint = f"{error.hint}; {again}" if error.hint else again
         error.state = DiskState.RESUMABLE
         raise
+    _prove_table(device, plan)
     elapsed = time.monotonic() - started
     places = tuple(Extent(number * CHUNK_BYTES, CHUNK_BYTES) for number in lost)
     return RestoreOutcome(plan.target, plan.stored_bytes, elapsed, places)
@@ -167,7 +169,6 @@ def _spans(parts: tuple[Partition, ...]) -> list[tuple[int, int, int, str]]:
 
 def _damaged(plan: RestorePlan, lost: list[int]) -> ReplicaDamaged:
     return ReplicaDamaged(
-        f"epoch {plan.epoch_number} is damaged at {name_places(lost)}: {plan.target} was left "
-        "without a partition table",
-        hint="name another holder or epoch; --accept-damage restores it with zeros there",
+        f"epoch {plan.epoch_number} is damaged at {name_places(lost)}",
+        hint="name another epoch or holder; --accept-damage restores zeros there",
     )

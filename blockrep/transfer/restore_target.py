@@ -29,9 +29,9 @@ def open_target(
 ) -> Device:
     """The target, open for writing and held against everybody else.
 
-    `own_devices` are those that this machine's agent serves. What holds segments, and what the
-    agent serves, is refused with `WouldOverwrite` unless `overwrite` names the same disk again.
-    `DeviceBusy` names everything that uses it; `DeviceUnsupported` for a partition.
+    What holds segments, and `own_devices`, which this machine's agent serves, is refused with
+    `WouldOverwrite` unless `overwrite` names the same disk again. `DeviceBusy` names everything
+    that uses it, an agent too; `DeviceUnsupported` for a partition.
     """
     refuse_partition(path)
     named_twice = overwrite is not None and _is_same(path, overwrite)
@@ -40,16 +40,13 @@ def open_target(
             f"the disk to restore onto is {path}, the one to overwrite {overwrite}",
             hint="name the same disk in both places, or leave out --overwrite",
         )
-    if not named_twice and any(_is_same(path, own) for own in own_devices):
-        raise _would_overwrite(path, "this machine's agent serves it")
+    if not named_twice:
+        if any(_is_same(path, own) for own in own_devices):
+            raise _would_overwrite(path, "this machine's agent serves it")
+        with Device(path) as device:
+            _refuse_divided(device)
     refuse_if_held(path)
-    device = _open(path)
-    try:
-        _refuse_divided(device, named_twice)
-    except BaseException:
-        device.close()
-        raise
-    return device
+    return _open(path)
 
 
 def _open(path: Path) -> Device:
@@ -61,9 +58,8 @@ def _open(path: Path) -> Device:
         raise
 
 
-def _refuse_divided(device: Device, named_twice: bool) -> None:
-    if named_twice:
-        return
+def _refuse_divided(device: Device) -> None:
+    device.drop_caches()
     try:
         why = _why_divided(device)
     except (RecordDamaged, RecordUnsupported) as error:

@@ -21,9 +21,10 @@ from manifest import Manifest, differences, read_manifest
 from oracles import dumpe2fs, run
 
 from blockrep.browse.extract import extract_files
-from blockrep.browse.mount import Mount, Mounts, is_dead
+from blockrep.browse.mount import Mount, is_dead, unmount_epoch, user_of
 from blockrep.browse.view import View
 from blockrep.errors import (
+    DeviceBusy,
     FilesystemUnsupported,
     NotMounted,
     ReplicaDamaged,
@@ -157,7 +158,7 @@ def test_another_user_mounts_and_reads_it_all(view: View, monkeypatch: pytest.Mo
     place = Path(tempfile.mkdtemp(prefix="other-user-"))
     try:
         os.chown(place, SOMEBODY.uid, SOMEBODY.gid)
-        with Mount(view, place, user=SOMEBODY):
+        with Mount(view, place):
             command = ["cat", str(place / "dir" / "secret")]
             said = subprocess.run(
                 command, user=65534, group=65534, capture_output=True, check=True
@@ -172,22 +173,24 @@ def test_another_user_mounts_and_reads_it_all(view: View, monkeypatch: pytest.Mo
         place.rmdir()
 
 
-def test_unmounting_by_directory(view: View, folder: Path, tmp_path: Path) -> None:
-    mounts = Mounts()
+def test_unmounting_by_directory(view: View, folder: Path) -> None:
     with pytest.raises(NotMounted):
-        mounts.unmount(folder)
-    mounts.add(Mount(view, folder))
-    assert mounts.directories() == (folder,)
-    with pytest.raises(UsageError, match="mounted at"):
-        Mount(view, folder)
-    mounts.unmount(folder)
+        unmount_epoch(folder)
+    with Mount(view, folder) as mount:
+        with pytest.raises(UsageError, match="mounted at"):
+            Mount(view, folder)
+        with (folder / "dir" / "file").open("rb"), pytest.raises(DeviceBusy, match="busy"):
+            unmount_epoch(folder)
+        unmount_epoch(folder)
+        wait_until(lambda: not mount.is_alive)
     with pytest.raises(NotMounted):
-        mounts.unmount(folder)
-    mounts.add(Mount(view, folder))
-    run("fusermount3", "-u", folder)  # somebody else does it
-    wait_until(lambda: not mounts.directories())
-    mounts.add(Mount(view, folder))
-    mounts.close()
+        unmount_epoch(folder)
+
+
+def test_the_programs_run_as_the_owner_of_the_directory(folder: Path) -> None:
+    assert user_of(folder) is None
+    os.chown(folder, SOMEBODY.uid, SOMEBODY.gid)
+    assert user_of(folder) == SOMEBODY
 
 
 def test_a_file_that_is_open_does_not_keep_it(view: View, folder: Path) -> None:

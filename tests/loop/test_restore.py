@@ -415,6 +415,14 @@ def test_a_disk_with_segments_must_be_named_twice(tmp_path: Path, divided: Path)
     restore(owner, divided)  # nothing speaks of segments any more
 
 
+def test_a_disk_that_an_agent_serves_is_refused_for_its_segments_first(divided: Path) -> None:
+    with Device(divided, writable=True):
+        with pytest.raises(WouldOverwrite, match="2 segments"):
+            open_target(divided)
+        with pytest.raises(DeviceBusy):
+            open_target(divided, overwrite=divided)
+
+
 def test_the_agents_own_disk_must_be_named_twice(tmp_path: Path) -> None:
     path = sparse_file(tmp_path / "disk", 60 * MIB)
     with pytest.raises(WouldOverwrite, match="agent serves it"):
