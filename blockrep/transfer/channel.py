@@ -258,12 +258,11 @@ class Channel:
 
     def _read(self) -> None:
         for _ in range(CALLS_PER_TURN):
-            try:
-                count = self._sock.recv_into(self._reader.space())
-            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                return
-            if count == 0:
+            count, ended = self._receive(self._reader.space())
+            if ended and not count:
                 raise self._lost("it was closed by the other side")
+            if not count:
+                return
             self.received_bytes += count
             frame = self._reader.filled(count)
             if frame is not None:
@@ -273,6 +272,22 @@ class Channel:
                 if len(self._inbox) >= MAX_WAITING_FRAMES or frame.kind in (Kind.ERROR, Kind.BYE):
                     return
 
+    def _receive(self, space: memoryview) -> tuple[int, bool]:
+        """Fill `space` as far as the peer has sent; how far, and whether nothing more will come.
+
+        A call of `recv_into` gives one TLS record, so this loop is what receiving costs.
+        """
+        receive, done, size = self._sock.recv_into, 0, len(space)
+        try:
+            while done < size:
+                count = receive(space[done:])
+                if not count:
+                    return done, True
+                done += count
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            pass
+        return done, False
+
     def _write(self) -> None:
         for _ in range(CALLS_PER_TURN):
             with self._room:
@@ -281,11 +296,21 @@ class Channel:
                 return
             count = 0
             try:
-                count = self._sock.send(view)
-            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                return
+                count = self._send(view)
             finally:
                 self._put_back(view[count:], count)
+            if count < len(view):
+                return
+
+    def _send(self, view: memoryview) -> int:
+        """Hand on what the kernel takes; as in `_receive`, a call sends one TLS record."""
+        send, done, size = self._sock.send, 0, len(view)
+        try:
+            while done < size:
+                done += send(view[done:])
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            pass
+        return done
 
     def _put_back(self, rest: memoryview, count: int) -> None:
         with self._room:
