@@ -8,7 +8,7 @@ from typing import Any
 
 from blockrep.cli.asking import ask_agent, ask_with
 from blockrep.cli.document import Document
-from blockrep.cli.recovery_file import write_key_file
+from blockrep.cli.recovery_file import check_key_place, write_key_file
 from blockrep.cli.session import Session
 from blockrep.cli.terminal import clean
 from blockrep.cli.text_group import group_lines, waiting_lines
@@ -22,14 +22,14 @@ def run_group(session: Session, arguments: Namespace) -> None:
 
 
 def _create(session: Session, arguments: Namespace) -> None:
-    answer = ask_agent(
-        session, arguments, "group-create", name=arguments.name, **_joining(arguments)
-    )
-    _report_group(session, answer)
+    check_key_place(arguments.recovery_key_file)
+    ask_agent(session, arguments, "group-create", name=arguments.name, **_joining(arguments))
     _make_recovery_key(session, arguments)
+    _show(session, arguments)
 
 
 def _join(session: Session, arguments: Namespace) -> None:
+    check_key_place(arguments.recovery_key_file)
     answer = ask_with(
         session,
         arguments,
@@ -38,10 +38,10 @@ def _join(session: Session, arguments: Namespace) -> None:
         code=arguments.code,
         **_joining(arguments),
     )
-    _report_group(session, answer)
     # A member that had only lost what it knew of the group has its recovery key already.
     if not answer.get("came_back"):
         _make_recovery_key(session, arguments)
+    _show(session, arguments)
 
 
 def _joining(arguments: Namespace) -> dict[str, Any]:
