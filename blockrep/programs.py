@@ -100,6 +100,19 @@ class Program:
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
+    def send(self, data: bytes) -> None:
+        """All of its input, and the end of it."""
+        if self._process.stdin is not None:
+            self._process.stdin.write(data)
+        self.close_input()
+
+    def leave(self) -> None:
+        """Let it go on without us; its pipes are closed, and nobody waits for it."""
+        self.close_input()
+        if self.output is not None:
+            self.output.close()
+        self._process.returncode = 0  # else `Popen` complains that it was forgotten
+
     def close_input(self) -> None:
         """Let it see the end of its input."""
         if self._process.stdin is not None:

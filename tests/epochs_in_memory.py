@@ -19,6 +19,7 @@ from blockrep.chunks import (
     Entry,
     chunk_digest,
     empty_pages,
+    get_entry,
     map_pages,
     map_root,
     pick_blocks,
@@ -41,6 +42,9 @@ class MemoryEpoch:
     stored: dict[int, tuple[int, bytes]]
     rotten: set[int] = field(default_factory=set)
     reads: int = 0
+
+    def digest(self, chunk: int) -> bytes:
+        return get_entry(self.pages, 0, chunk).digest
 
     def map_pages(self, first: int, count: int) -> bytes:
         return self.pages[first * PAGE : (first + count) * PAGE]
