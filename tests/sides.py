@@ -203,6 +203,7 @@ class OwnerSide:
         self.used: list[Extent] | None = None
         self.mode = Mode.DIFFERENTIAL
         self.receipts: tuple[Receipt, ...] = ()
+        self.fingerprint: Callable[[], bytes] = bytes
 
     @property
     def me(self) -> Self:
@@ -212,7 +213,7 @@ class OwnerSide:
         size = self.path.stat().st_size
         whole = EpochPartition(0, Consistency.NOT_IN_USE, PartitionKind.OTHER, 0, size)
         used = [Extent(0, size)] if self.used is None else self.used
-        return FirstArea(size, tuple(used), b"", (whole,), size, 512)
+        return FirstArea(size, tuple(used), self.fingerprint(), (whole,), size, 512)
 
     def owner(self) -> Owner:
         return Owner(self.me, self.identity.sign, self.device_id, "anna", b"escrow of anna")
@@ -230,6 +231,11 @@ class OwnerSide:
     def back_up(
         self, *holders: HolderSide, progress: Progress | None = None, **changes: object
     ) -> list[HolderResult]:
+        return self.replicate([self.link(holder) for holder in holders], progress, **changes)
+
+    def replicate(
+        self, links: list[HolderLink], progress: Progress | None = None, **changes: object
+    ) -> list[HolderResult]:
         with Device(self.path) as device:
             plan = Plan(
                 owner=self.owner(),
@@ -241,7 +247,6 @@ class OwnerSide:
                 receipts=self.receipts,
                 **changes,  # type: ignore[arg-type]
             )
-            links = [self.link(holder) for holder in holders]
             return replicate(plan, links, progress or Silent())
 
     def reader(self, holder: HolderSide) -> Reader:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from blockrep.agent.config import parse_address
 from blockrep.agent.own_group import OwnGroup
-from blockrep.errors import BlockrepError, PeerRefused, PeerUnreachable
+from blockrep.errors import BlockrepError, PeerUnreachable
 from blockrep.group.section import Member
 from blockrep.group.tls import expect_peer
 from blockrep.transfer.channel import Channel
@@ -56,11 +56,8 @@ def dial_member(
     channel = dial(group, member, within_s=within_s)
     try:
         return Line(channel, greet(channel, introduce(group), purpose, member.key))
-    except BaseException as error:
+    except BaseException:
         channel.close()
-        # With TLS 1.3 a server refuses a client's certificate only after the client's handshake.
-        if isinstance(error, PeerUnreachable) and "ALERT" in error.message.upper():
-            raise PeerRefused(f"{member.name} does not know this machine as a member") from error
         raise
 
 

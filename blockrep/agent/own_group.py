@@ -128,6 +128,14 @@ class OwnGroup:
             self._replace(document)
         self._on_change(True)
 
+    def bring_back(self, document: Document) -> None:
+        """Have a document again that was lost; what others signed with our key is noticed."""
+        with self._lock:
+            nothing = make_document(document.founding, [])
+            merged = merge(nothing, document, self._own())
+            self._take(merged.document, merged.events)
+        self._on_change(True)
+
     def answer(self, who: bytes, call: bytes) -> bytes:
         """The REPLY to a CALL of a member or a recovery identity; its news are kept before."""
         with self._lock:

@@ -39,7 +39,9 @@ def _join(session: Session, arguments: Namespace) -> None:
         **_joining(arguments),
     )
     _report_group(session, answer)
-    _make_recovery_key(session, arguments)
+    # A member that had only lost what it knew of the group has its recovery key already.
+    if not answer.get("came_back"):
+        _make_recovery_key(session, arguments)
 
 
 def _joining(arguments: Namespace) -> dict[str, Any]:
