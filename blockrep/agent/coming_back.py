@@ -6,7 +6,7 @@ key has to answer there. It is used as a place to ask, not as an invitation.
 
 from __future__ import annotations
 
-from blockrep.agent.dialling import CONNECT_S, connect, introduce
+from blockrep.agent.dialling import CONNECT_S, connect, group_by_id, introduce
 from blockrep.agent.exchange import call
 from blockrep.agent.own_group import OwnGroup
 from blockrep.group.calls import build_document_call, read_document_reply
@@ -27,7 +27,7 @@ def come_back(group: OwnGroup, invitation: Invitation) -> None:
 
 def _ask(group: OwnGroup, invitation: Invitation) -> Document:
     context = client_context(group.identity)
-    sock = connect(invitation.address, WHO_INVITES, context, group.group_id, CONNECT_S)
+    sock = connect(invitation.address, WHO_INVITES, context, group_by_id(group.group_id), CONNECT_S)
     with Channel(sock, serving=False, name=WHO_INVITES) as channel:
         expect_peer(sock, invitation.inviter_key)
         greet(channel, introduce(group), Purpose.GROUP, invitation.inviter_key)

@@ -35,7 +35,7 @@ def dial(group: OwnGroup, member: Member, *, within_s: float = CONNECT_S) -> Cha
     failure: BlockrepError = PeerUnreachable(f"{member.name} has told no address")
     for address in member.addresses:
         try:
-            sock = connect(address, member.name, context, group.group_id, within_s)
+            sock = connect(address, member.name, context, group_by_id(group.group_id), within_s)
         except BlockrepError as error:
             failure = error
             continue
@@ -61,16 +61,25 @@ def dial_member(
         raise
 
 
+def group_by_id(group_id: bytes) -> str:
+    """The server name that asks for a group: a machine may be in several."""
+    return group_id.hex()
+
+
+def group_by_number(number: int) -> str:
+    """The server name that asks for one group after the other, by who knows no id; from 0 on."""
+    return f"group-{number}"
+
+
 def connect(
-    address: str, name: str, context: ssl.SSLContext, group_id: bytes | None, within_s: float
+    address: str, name: str, context: ssl.SSLContext, server_name: str, within_s: float
 ) -> ssl.SSLSocket:
-    """A TLS connection; the group is asked for by its id, for a machine may be in several."""
+    """A TLS connection to the member of a group that listens there."""
     place = parse_address(address)
     try:
         raw = socket.create_connection((place.host, place.port), within_s)
         try:
-            wanted = group_id.hex() if group_id is not None else None
-            return context.wrap_socket(raw, server_hostname=wanted)
+            return context.wrap_socket(raw, server_hostname=server_name)
         except BaseException:
             raw.close()
             raise

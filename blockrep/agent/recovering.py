@@ -6,13 +6,20 @@ group, the document has that id, and who sent it is a member of it (docs/group-f
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from blockrep.agent.dialling import CONNECT_S, Line, connect
+from blockrep.agent.dialling import CONNECT_S, Line, connect, group_by_id, group_by_number
 from blockrep.agent.exchange import ANSWER_S, call
-from blockrep.errors import BlockrepError, PeerNotTrusted, PeerUnreachable, RecoveryKeyWrong
+from blockrep.errors import (
+    BlockrepError,
+    PeerNotTrusted,
+    PeerRefused,
+    PeerUnreachable,
+    RecoveryKeyWrong,
+)
 from blockrep.group.calls import build_document_call, read_document_reply
-from blockrep.group.document import Document, make_document
+from blockrep.group.document import Document
 from blockrep.group.escrow import Secrets, unwrap_secrets
 from blockrep.group.identity import Identity, new_identity
 from blockrep.group.membership import view_group
@@ -28,6 +35,7 @@ from blockrep.transfer.wire import Purpose
 
 A_HOLDER = "the holder"
 NO_INSTANCE = bytes(16)
+MAX_GROUPS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +61,28 @@ class Recovered:
 def recover_from(address: str, recovery_text: str) -> Recovered:
     """The owner of this recovery key, as the holder at `address` and all others know it.
 
-    `RecoveryKeyWrong` when no member of that group has this key, `PeerUnreachable`.
+    `RecoveryKeyWrong` when no member of a group of that holder has this key, `PeerUnreachable`.
     """
-    group_id = _ask_group(address)
-    keys = derive_recovery(recovery_text, group_id)
-    document = _ask_document(address, keys)
-    for member in make_document(document.founding, document.sections).sections:
-        for place in member.member.addresses:
+    for group_id in _ask_groups(address):
+        keys = derive_recovery(recovery_text, group_id)
+        try:
+            document = _ask_document(address, keys)
+        except PeerRefused:
+            continue  # nobody in this group has the key
+        return recover_in(_highest(document, keys), keys)
+    raise RecoveryKeyWrong(f"no member that {address} knows of has this recovery key")
+
+
+def _highest(document: Document, keys: RecoveryKeys) -> Document:
+    """With the news of every other member that answers."""
+    for section in document.sections:
+        for place in section.member.addresses:
             try:
                 document = merge(document, _ask_document(place, keys)).document
                 break
             except BlockrepError:
                 continue  # it may be gone: that is what recovery is for
-    return recover_in(document, keys)
+    return document
 
 
 def recover_in(document: Document, keys: RecoveryKeys) -> Recovered:
@@ -97,7 +114,7 @@ def open_as_owner(recovered: Recovered, holder: Member) -> Channel:
     for address in holder.addresses:
         context = client_context(identity, holder.certificate)
         try:
-            sock = connect(address, holder.name, context, group_id, CONNECT_S)
+            sock = connect(address, holder.name, context, group_by_id(group_id), CONNECT_S)
         except BlockrepError as error:
             failure = error
             continue
@@ -110,9 +127,20 @@ def open_as_owner(recovered: Recovered, holder: Member) -> Channel:
     raise failure
 
 
-def _ask_group(address: str) -> bytes:
-    """The id of the group of whoever listens there: it is the salt of the recovery key."""
-    sock = connect(address, A_HOLDER, client_context(None), None, CONNECT_S)
+def _ask_groups(address: str) -> Iterator[bytes]:
+    """The ids of the groups of whoever listens there: each is the salt of a recovery key."""
+    known: set[bytes] = set()
+    for number in range(MAX_GROUPS):
+        group_id = _ask_group(address, number)
+        if group_id in known:
+            return  # past the last one the first one answers
+        known.add(group_id)
+        yield group_id
+
+
+def _ask_group(address: str, number: int) -> bytes:
+    name = group_by_number(number)
+    sock = connect(address, A_HOLDER, client_context(None), name, CONNECT_S)
     with Channel(sock, serving=False, name=A_HOLDER) as channel:
         stranger = _self(bytes(16), new_identity())
         channel.post(Kind.HELLO, hello_of(stranger, Purpose.JOIN))
@@ -122,7 +150,7 @@ def _ask_group(address: str) -> bytes:
 def _ask_document(address: str, keys: RecoveryKeys) -> Document:
     """The document of the member at `address`; `PeerNotTrusted` when it is not a member's."""
     context = client_context(keys.identity)
-    sock = connect(address, A_HOLDER, context, keys.group_id, CONNECT_S)
+    sock = connect(address, A_HOLDER, context, group_by_id(keys.group_id), CONNECT_S)
     with Channel(sock, serving=False, name=f"{A_HOLDER} at {address}") as channel:
         key = peer_key(sock) or b""
         greet(channel, _self(keys.group_id, keys.identity), Purpose.GROUP, key)

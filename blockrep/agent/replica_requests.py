@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable
 from functools import partial
 
-from blockrep.agent.dialling import CONNECT_S, connect, introduce
+from blockrep.agent.dialling import CONNECT_S, connect, group_by_id, introduce
 from blockrep.agent.local_lines import Document
 from blockrep.agent.local_server import Tunnel
 from blockrep.agent.reports import find_owner
@@ -94,10 +94,11 @@ class ReplicaRequests:
 
 def _relay_to(seat: Seat, holder: Member) -> Tunnel:
     context = seat.group.client_context(holder)
+    server_name = group_by_id(seat.group.group_id)
     failure: BlockrepError = PeerUnreachable(f"{holder.name} has told no address")
     for address in holder.addresses:
         try:
-            far = connect(address, holder.name, context, seat.group.group_id, CONNECT_S)
+            far = connect(address, holder.name, context, server_name, CONNECT_S)
         except BlockrepError as error:
             failure = error
             continue

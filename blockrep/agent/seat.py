@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from blockrep.agent.dialling import group_by_id, group_by_number
 from blockrep.agent.holdings import Holdings
 from blockrep.agent.log import Log
 from blockrep.agent.own_group import OwnGroup
@@ -115,8 +116,8 @@ class Seats:
 
     def _choose(self, secure: Any, name: str | None, context: ssl.SSLContext) -> None:
         """The context of now: one from before a removal would still trust who was removed."""
-        for seat in self:
-            if name == seat.group.group_id.hex():
+        for number, seat in enumerate(self):
+            if name in (group_by_id(seat.group.group_id), group_by_number(number)):
                 secure.context = self._context_of(seat)
 
     def _context_of(self, seat: Seat) -> ssl.SSLContext:
