@@ -29,6 +29,7 @@ from blockrep.segment.store import Store
 from blockrep.segment.values import Assignment
 from blockrep.transfer.channel import Channel
 from blockrep.transfer.fetch import Reader
+from blockrep.transfer.frames import Kind
 from blockrep.transfer.greeting import Self, answer_greeting
 from blockrep.transfer.hold import HolderSession
 from blockrep.transfer.kept import KeptMap
@@ -92,6 +93,7 @@ class HolderSide:
         self.members: dict[bytes, Peer] = {}
         self.certificates: list[bytes] = []
         self.errors: list[Exception] = []
+        self.silence_s = 60.0
         self.before: Callable[[socket.socket], socket.socket] = lambda raw: raw
         self._server = socket.create_server(("127.0.0.1", 0))
         self._threads: list[threading.Thread] = []
@@ -144,13 +146,16 @@ class HolderSide:
         context = server_context(self.identity, self.certificates)
         try:
             with context.wrap_socket(self.before(raw), server_side=True) as tls:
-                self.serve(Channel(tls, serving=True, name="the owner"), peer_key(tls))
+                channel = Channel(tls, serving=True, name="the owner", silence_s=self.silence_s)
+                self.serve(channel, peer_key(tls))
         except (BlockrepError, OSError, Refusing) as error:
             self.errors.append(error)
             raw.close()
 
     def serve(self, channel: Channel, key: bytes | None) -> None:
         """What the product's agent does with a connection."""
+        if self.twist is not None:
+            twist_answers(channel, self.twist)
         with channel:
             try:
                 greeting = answer_greeting(channel, self.me, key)
@@ -164,6 +169,7 @@ class HolderSide:
             HolderSession(channel, greeting, peer, self.segments, self.writers, holder).run()
 
     others: frozenset[bytes] = frozenset()
+    twist: Callable[[Kind, bytes], bytes | None] | None = None
 
     @property
     def me(self) -> Self:
@@ -172,6 +178,18 @@ class HolderSide:
     def address(self) -> tuple[str, int]:
         host, port = self._server.getsockname()
         return str(host), int(port)
+
+
+def twist_answers(channel: Channel, twist: Callable[[Kind, bytes], bytes | None]) -> None:
+    """Make a holder lie: what it posts is changed, or (None) not said."""
+    post = channel.post
+
+    def lie(kind: Kind, *parts: bytes) -> None:
+        body = twist(kind, b"".join(parts))
+        if body is not None:
+            post(kind, body)
+
+    channel.post = lie  # type: ignore[method-assign, assignment]
 
 
 def make_segment(path: Path, segment_mib: int, ring_mib: int) -> None:
@@ -190,7 +208,7 @@ class OwnerSide:
     """A machine with one disk image; `used` is all of it unless a test says otherwise."""
 
     def __init__(self, folder: Path, content: bytes, *, key: bytes | None = KEY) -> None:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self.identity = identity_from_seed(b"\xee" * 32)
         self.path = folder / "disk.img"
         self.path.write_bytes(content)
@@ -201,6 +219,7 @@ class OwnerSide:
         self.used: list[Extent] | None = None
         self.mode = Mode.DIFFERENTIAL
         self.receipts: tuple[Receipt, ...] = ()
+        self.fingerprint: Callable[[], bytes] = bytes
 
     @property
     def me(self) -> Self:
@@ -210,7 +229,7 @@ class OwnerSide:
         size = self.path.stat().st_size
         whole = EpochPartition(0, Consistency.NOT_IN_USE, PartitionKind.OTHER, 0, size)
         used = [Extent(0, size)] if self.used is None else self.used
-        return FirstArea(size, tuple(used), b"", (whole,), size, 512)
+        return FirstArea(size, tuple(used), self.fingerprint(), (whole,), size, 512)
 
     def owner(self) -> Owner:
         return Owner(self.me, self.identity.sign, self.device_id, "anna", b"escrow of anna")
@@ -228,6 +247,11 @@ class OwnerSide:
     def back_up(
         self, *holders: HolderSide, progress: Progress | None = None, **changes: object
     ) -> list[HolderResult]:
+        return self.replicate([self.link(holder) for holder in holders], progress, **changes)
+
+    def replicate(
+        self, links: list[HolderLink], progress: Progress | None = None, **changes: object
+    ) -> list[HolderResult]:
         with Device(self.path) as device:
             plan = Plan(
                 owner=self.owner(),
@@ -239,7 +263,6 @@ class OwnerSide:
                 receipts=self.receipts,
                 **changes,  # type: ignore[arg-type]
             )
-            links = [self.link(holder) for holder in holders]
             return replicate(plan, links, progress or Silent())
 
     def reader(self, holder: HolderSide) -> Reader:
@@ -250,6 +273,20 @@ class OwnerSide:
             self.identity.key,
             self.device_id,
         )
+
+    def forget(self) -> None:
+        """As if the state folder was lost."""
+        for path in self.path.parent.glob("kept.map*"):
+            path.unlink()
+
+    def snapshot(self) -> dict[str, bytes]:
+        """Disk and state folder as they are."""
+        return {p.name: p.read_bytes() for p in self.path.parent.iterdir() if p.is_file()}
+
+    def set_back(self, snapshot: dict[str, bytes]) -> None:
+        """As after an older image of the whole machine was put back."""
+        for name, content in snapshot.items():
+            (self.path.parent / name).write_bytes(content)
 
     # ---- the oracle
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from blockrep.agent.config import parse_address
 from blockrep.agent.own_group import OwnGroup
-from blockrep.errors import BlockrepError, PeerRefused, PeerUnreachable
+from blockrep.errors import BlockrepError, PeerUnreachable
 from blockrep.group.section import Member
 from blockrep.group.tls import expect_peer
 from blockrep.transfer.channel import Channel
@@ -35,7 +35,7 @@ def dial(group: OwnGroup, member: Member, *, within_s: float = CONNECT_S) -> Cha
     failure: BlockrepError = PeerUnreachable(f"{member.name} has told no address")
     for address in member.addresses:
         try:
-            sock = connect(address, member.name, context, group.group_id, within_s)
+            sock = connect(address, member.name, context, group_by_id(group.group_id), within_s)
         except BlockrepError as error:
             failure = error
             continue
@@ -56,24 +56,30 @@ def dial_member(
     channel = dial(group, member, within_s=within_s)
     try:
         return Line(channel, greet(channel, introduce(group), purpose, member.key))
-    except BaseException as error:
+    except BaseException:
         channel.close()
-        # With TLS 1.3 a server refuses a client's certificate only after the client's handshake.
-        if isinstance(error, PeerUnreachable) and "ALERT" in error.message.upper():
-            raise PeerRefused(f"{member.name} does not know this machine as a member") from error
         raise
 
 
+def group_by_id(group_id: bytes) -> str:
+    """The server name that asks for a group: a machine may be in several."""
+    return group_id.hex()
+
+
+def group_by_number(number: int) -> str:
+    """The server name that asks for one group after the other, by who knows no id; from 0 on."""
+    return f"group-{number}"
+
+
 def connect(
-    address: str, name: str, context: ssl.SSLContext, group_id: bytes | None, within_s: float
+    address: str, name: str, context: ssl.SSLContext, server_name: str, within_s: float
 ) -> ssl.SSLSocket:
-    """A TLS connection; the group is asked for by its id, for a machine may be in several."""
+    """A TLS connection to the member of a group that listens there."""
     place = parse_address(address)
     try:
         raw = socket.create_connection((place.host, place.port), within_s)
         try:
-            wanted = group_id.hex() if group_id is not None else None
-            return context.wrap_socket(raw, server_hostname=wanted)
+            return context.wrap_socket(raw, server_hostname=server_name)
         except BaseException:
             raw.close()
             raise

@@ -21,7 +21,7 @@ from blockrep.agent.seat import Seat, Seats
 from blockrep.errors import BlockrepError, NotAMember, PeerBusy, PeerRefused, PeerUnreachable
 from blockrep.group.handshake import Greeting as JoinGreeting
 from blockrep.group.membership import View
-from blockrep.group.rights import owners_of
+from blockrep.group.rights import may_write, readable_owners
 from blockrep.group.tls import peer_key
 from blockrep.segment.clock import Clock
 from blockrep.transfer.channel import Channel
@@ -29,7 +29,7 @@ from blockrep.transfer.frames import Kind
 from blockrep.transfer.greeting import Greeting, answer_greeting
 from blockrep.transfer.hold import HolderSession
 from blockrep.transfer.stores import Holder, Peer
-from blockrep.transfer.wire import Purpose
+from blockrep.transfer.wire import Phase, Purpose
 
 HANDSHAKE_S = 10.0
 
@@ -68,7 +68,8 @@ class Gate:
                 self._limits.unname(key)
         except PeerUnreachable as error:
             channel.close()
-            self._log.info(error.message)
+            if channel.talk.phase is not Phase.ENDED:  # else it has said good-bye
+                self._log.info(error.message)
         except BlockrepError as error:
             channel.end(error)
             self._log.warning(f"{name}: {error.message}")
@@ -101,12 +102,11 @@ class Gate:
 def _peer(group: OwnGroup, key: bytes) -> Peer:
     """What this key may do here, by the document and the grants of now."""
     view, grants = group.view, group.grants
-    granted = {owner for who, owner in grants.restore if who == key and key in view.members}
     return Peer(
         key=key,
         name=_name(group, key, ""),
-        may_write=key in view.members,
-        may_read=owners_of(view, key) | granted,
+        may_write=may_write(view, grants, key),
+        may_read=readable_owners(view, grants, key),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from blockrep.agent.coming_back import come_back
 from blockrep.agent.exchange import exchange_with
 from blockrep.agent.jobs import Job
 from blockrep.agent.joining import (
@@ -18,7 +19,7 @@ from blockrep.agent.local_lines import Document
 from blockrep.agent.seat import Seat
 from blockrep.agent.world import World, maybe_text, text_of, texts_of
 from blockrep.errors import BlockrepError, NotAMember, UsageError
-from blockrep.group.invite import LIFE_S, build_code
+from blockrep.group.invite import LIFE_S, build_code, parse_code
 from blockrep.group.membership import left_hanging
 from blockrep.group.own_section import leaving, removing
 from blockrep.group.section import Member
@@ -51,10 +52,16 @@ class GroupRequests:
         return self._sit_down(newcomer, joined)
 
     def join(self, arguments: Document) -> Job:
+        """With the code of a group that this machine is in and knows no more, ask for it again."""
         newcomer, code = self._newcomer(arguments), text_of(arguments, "code")
+        lost = self._lost_seat(parse_code(code).group_id)
 
         def work(job: Job) -> Document:
-            return self._sit_down(newcomer, join(newcomer, code, job))
+            if lost is None:
+                return self._sit_down(newcomer, join(newcomer, code, job))
+            come_back(lost.group, parse_code(code))
+            self._world.refresh(lost)
+            return {**group_document(lost), "came_back": True}
 
         return self._world.jobs.start("join", "", work)
 
@@ -106,6 +113,10 @@ class GroupRequests:
 
     def show(self, arguments: Document) -> Document:
         return group_document(self._seat(arguments))
+
+    def _lost_seat(self, group_id: bytes) -> Seat | None:
+        found = (seat for seat in self._world.seats if seat.group.group_id == group_id)
+        return next((seat for seat in found if seat.group.document is None), None)
 
     def _seat(self, arguments: Document) -> Seat:
         return self._world.seats.pick(maybe_text(arguments, "group"))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from blockrep.agent.dialling import CONNECT_S, connect
+from blockrep.agent.dialling import CONNECT_S, connect, group_by_id
 from blockrep.agent.exchange import call
 from blockrep.agent.held_device import HeldDevice
 from blockrep.agent.jobs import Job
@@ -111,7 +111,9 @@ def _check_free(devices: Sequence[HeldDevice]) -> None:
 
 def _line(invitation: Invitation) -> Channel:
     context = client_context(None)
-    sock = connect(invitation.address, INVITER, context, invitation.group_id, CONNECT_S)
+    sock = connect(
+        invitation.address, INVITER, context, group_by_id(invitation.group_id), CONNECT_S
+    )
     try:
         # Before anything is sent: the code names whom it is for.
         expect_peer(sock, invitation.inviter_key)

@@ -19,23 +19,15 @@ from blockrep.agent.log import Log
 from blockrep.disk.area_keys import NO_WRAP_KEY, AreaKeys
 from blockrep.errors import InternalError, NotAMember, RecordDamaged
 from blockrep.group.calls import Exchanged, answer_member, read_exchange
-from blockrep.group.document import Document, document_object, make_document
-from blockrep.group.escrow import Secrets, unwrap_secrets, wrap_secrets
+from blockrep.group.document import Document, make_document
+from blockrep.group.escrow import Secrets, keep_devices, unwrap_secrets, wrap_secrets
 from blockrep.group.grants import Grants
 from blockrep.group.identity import Identity, device_of, identity_of
 from blockrep.group.key_record import change_keys, reserve_counter
 from blockrep.group.membership import View, trusted_certificates, view_group
-from blockrep.group.merge import LOUD, Event, OwnKey, counters_of, merge
+from blockrep.group.merge import LOUD, Event, OwnKey, merge
 from blockrep.group.own_section import Change, amend, approving
-from blockrep.group.recovery_key import RecoveryKeys, derive_recovery
-from blockrep.group.replies import (
-    MAX_JOIN_CALL_BYTES,
-    NO_RIGHT,
-    PROTOCOL,
-    build_refusal,
-    build_reply,
-    parse_call,
-)
+from blockrep.group.recovery_key import derive_recovery
 from blockrep.group.section import Member, MemberDevice, Recovery, Section
 from blockrep.group.state import load_document, load_grants, save_document
 from blockrep.group.tls import client_context, server_context
@@ -136,8 +128,16 @@ class OwnGroup:
             self._replace(document)
         self._on_change(True)
 
+    def bring_back(self, document: Document) -> None:
+        """Have a document again that was lost; what others signed with our key is noticed."""
+        with self._lock:
+            nothing = make_document(document.founding, [])
+            merged = merge(nothing, document, self._own())
+            self._take(merged.document, merged.events)
+        self._on_change(True)
+
     def answer(self, who: bytes, call: bytes) -> bytes:
-        """The REPLY to a CALL of a member, whose news are kept before it is told so."""
+        """The REPLY to a CALL of a member or a recovery identity; its news are kept before."""
         with self._lock:
             found = answer_member(call, who, self._known(), self._own(), self._grants, {})
             changed = self._take(found.document, found.events)
@@ -146,21 +146,6 @@ class OwnGroup:
         if changed:
             self._on_change(False)
         return found.reply
-
-    def answer_recovery(self, call: bytes) -> bytes:
-        """The REPLY to a recovery identity: the whole document, in which its owner's keys are.
-
-        It may know nothing else yet; what it sends is not looked at, but for the verb.
-        """
-        try:
-            verb, _ = parse_call(call, MAX_JOIN_CALL_BYTES)
-        except RecordDamaged as error:
-            return build_refusal(PROTOCOL, error.message)
-        if verb != "exchange":
-            return build_refusal(NO_RIGHT, f"a recovery key may not call {verb!r}")
-        document = self._known()
-        summary = {key.hex(): counter for key, counter in counters_of(document).items()}
-        return build_reply(summary=summary, document=document_object(document), refused=[])
 
     def learn(self, reply: bytes) -> Exchanged:
         """What a member has answered to `exchange`; its news are kept."""
@@ -197,7 +182,7 @@ class OwnGroup:
                 me,
                 name=name,
                 addresses=addresses,
-                devices=self._member_devices(),
+                devices=self._member_devices(me.devices),
                 recovery=self._recovery(me.recovery),
             )
             if wanted != me:
@@ -207,9 +192,11 @@ class OwnGroup:
         """From now on this recovery key opens what belongs to this machine."""
         keys = derive_recovery(text, self.group_id)
         with self._lock:
+            secrets = self._with_lost_devices()
             for device in self.devices:
                 _put_wrap_key(device, keys.wrap_key)
-            recovery = self._wrapped(keys)
+            escrow = wrap_secrets(secrets, keys.wrap_key)
+            recovery = Recovery(keys.identity.key, keys.identity.certificate, escrow)
             self.say(lambda member: replace(member, recovery=recovery))
 
     # ---- below
@@ -276,22 +263,28 @@ class OwnGroup:
             self.loud.pop(event.key, None)
             self._log.notice(text)
 
-    def _member_devices(self) -> tuple[MemberDevice, ...]:
-        return tuple(_member_device(device) for device in self.devices)
+    def _member_devices(self, said: Sequence[MemberDevice]) -> tuple[MemberDevice, ...]:
+        """Those that are here, and those that were said before: one may still be brought back."""
+        here = tuple(_member_device(device) for device in self.devices)
+        ids = {device.device_id for device in here}
+        return (*(device for device in said if device.device_id not in ids), *here)
 
     def _recovery(self, present: Recovery | None) -> Recovery | None:
         """As it is, or with a new escrow when the disks are not those that it has."""
         wrap_key = self._keys().wrap_key
         if present is None or wrap_key == NO_WRAP_KEY:
             return present
-        secrets = self._secrets()
+        secrets = self._with_lost_devices()
         if unwrap_secrets(present.escrow, wrap_key) == secrets:
             return present
         return replace(present, escrow=wrap_secrets(secrets, wrap_key))
 
-    def _wrapped(self, keys: RecoveryKeys) -> Recovery:
-        escrow = wrap_secrets(self._secrets(), keys.wrap_key)
-        return Recovery(keys.identity.key, keys.identity.certificate, escrow)
+    def _with_lost_devices(self) -> Secrets:
+        """Our secrets, and what the escrow has of disks that are not here: their replicas are."""
+        me, wrap_key = self.me, self._keys().wrap_key
+        if me is None or me.recovery is None or wrap_key == NO_WRAP_KEY:
+            return self._secrets()
+        return keep_devices(self._secrets(), unwrap_secrets(me.recovery.escrow, wrap_key))
 
     def _secrets(self) -> Secrets:
         me = self.me

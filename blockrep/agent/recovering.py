@@ -6,18 +6,25 @@ group, the document has that id, and who sent it is a member of it (docs/group-f
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from blockrep.agent.dialling import CONNECT_S, Line, connect
+from blockrep.agent.dialling import CONNECT_S, Line, connect, group_by_id, group_by_number
 from blockrep.agent.exchange import ANSWER_S, call
-from blockrep.errors import BlockrepError, PeerNotTrusted, PeerUnreachable, RecoveryKeyWrong
-from blockrep.group.document import Document, make_document, read_document
+from blockrep.errors import (
+    BlockrepError,
+    PeerNotTrusted,
+    PeerRefused,
+    PeerUnreachable,
+    RecoveryKeyWrong,
+)
+from blockrep.group.calls import build_document_call, read_document_reply
+from blockrep.group.document import Document
 from blockrep.group.escrow import Secrets, unwrap_secrets
 from blockrep.group.identity import Identity, new_identity
 from blockrep.group.membership import view_group
 from blockrep.group.merge import merge
 from blockrep.group.recovery_key import RecoveryKeys, derive_recovery
-from blockrep.group.replies import build_call, parse_reply
 from blockrep.group.section import Member
 from blockrep.group.tls import client_context, expect_peer, peer_key
 from blockrep.transfer.channel import Channel
@@ -28,6 +35,7 @@ from blockrep.transfer.wire import Purpose
 
 A_HOLDER = "the holder"
 NO_INSTANCE = bytes(16)
+MAX_GROUPS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,11 @@ class Recovered:
     secrets: Secrets
     keys: RecoveryKeys
 
+    @property
+    def me(self) -> Self:
+        """How the recovery identity introduces itself."""
+        return _self(self.document.group_id, self.keys.identity)
+
     def holders(self) -> list[Member]:
         """The members that may hold its replicas."""
         members = view_group(self.document, self.owner.key).members.values()
@@ -48,19 +61,28 @@ class Recovered:
 def recover_from(address: str, recovery_text: str) -> Recovered:
     """The owner of this recovery key, as the holder at `address` and all others know it.
 
-    `RecoveryKeyWrong` when no member of that group has this key, `PeerUnreachable`.
+    `RecoveryKeyWrong` when no member of a group of that holder has this key, `PeerUnreachable`.
     """
-    group_id = _ask_group(address)
-    keys = derive_recovery(recovery_text, group_id)
-    document = _ask_document(address, keys)
-    for member in make_document(document.founding, document.sections).sections:
-        for place in member.member.addresses:
+    for group_id in _ask_groups(address):
+        keys = derive_recovery(recovery_text, group_id)
+        try:
+            document = _ask_document(address, keys)
+        except PeerRefused:
+            continue  # nobody in this group has the key
+        return recover_in(_highest(document, keys), keys)
+    raise RecoveryKeyWrong(f"no member that {address} knows of has this recovery key")
+
+
+def _highest(document: Document, keys: RecoveryKeys) -> Document:
+    """With the news of every other member that answers."""
+    for section in document.sections:
+        for place in section.member.addresses:
             try:
                 document = merge(document, _ask_document(place, keys)).document
                 break
             except BlockrepError:
                 continue  # it may be gone: that is what recovery is for
-    return recover_in(document, keys)
+    return document
 
 
 def recover_in(document: Document, keys: RecoveryKeys) -> Recovered:
@@ -77,29 +99,48 @@ def recover_in(document: Document, keys: RecoveryKeys) -> Recovered:
 
 def dial_as_owner(recovered: Recovered, holder: Member, purpose: Purpose) -> Line:
     """A greeted connection to a holder, with the recovery identity."""
-    identity = recovered.keys.identity
+    channel = open_as_owner(recovered, holder)
+    try:
+        return Line(channel, greet(channel, recovered.me, purpose, holder.key))
+    except BaseException:
+        channel.close()
+        raise
+
+
+def open_as_owner(recovered: Recovered, holder: Member) -> Channel:
+    """A connection to a holder, with the recovery identity, on which nothing was said yet."""
+    identity, group_id = recovered.keys.identity, recovered.document.group_id
     failure: BlockrepError = PeerUnreachable(f"{holder.name} has told no address")
     for address in holder.addresses:
         context = client_context(identity, holder.certificate)
         try:
-            sock = connect(address, holder.name, context, recovered.document.group_id, CONNECT_S)
+            sock = connect(address, holder.name, context, group_by_id(group_id), CONNECT_S)
         except BlockrepError as error:
             failure = error
             continue
-        channel = Channel(sock, serving=False, name=holder.name)
         try:
             expect_peer(sock, holder.key)
-            me = _self(recovered.document.group_id, identity)
-            return Line(channel, greet(channel, me, purpose, holder.key))
-        except BaseException:
-            channel.close()
+        except BlockrepError:
+            sock.close()
             raise
+        return Channel(sock, serving=False, name=holder.name)
     raise failure
 
 
-def _ask_group(address: str) -> bytes:
-    """The id of the group of whoever listens there: it is the salt of the recovery key."""
-    sock = connect(address, A_HOLDER, client_context(None), None, CONNECT_S)
+def _ask_groups(address: str) -> Iterator[bytes]:
+    """The ids of the groups of whoever listens there: each is the salt of a recovery key."""
+    known: set[bytes] = set()
+    for number in range(MAX_GROUPS):
+        group_id = _ask_group(address, number)
+        if group_id in known:
+            return  # past the last one the first one answers
+        known.add(group_id)
+        yield group_id
+
+
+def _ask_group(address: str, number: int) -> bytes:
+    name = group_by_number(number)
+    sock = connect(address, A_HOLDER, client_context(None), name, CONNECT_S)
     with Channel(sock, serving=False, name=A_HOLDER) as channel:
         stranger = _self(bytes(16), new_identity())
         channel.post(Kind.HELLO, hello_of(stranger, Purpose.JOIN))
@@ -109,13 +150,11 @@ def _ask_group(address: str) -> bytes:
 def _ask_document(address: str, keys: RecoveryKeys) -> Document:
     """The document of the member at `address`; `PeerNotTrusted` when it is not a member's."""
     context = client_context(keys.identity)
-    sock = connect(address, A_HOLDER, context, keys.group_id, CONNECT_S)
+    sock = connect(address, A_HOLDER, context, group_by_id(keys.group_id), CONNECT_S)
     with Channel(sock, serving=False, name=f"{A_HOLDER} at {address}") as channel:
         key = peer_key(sock) or b""
         greet(channel, _self(keys.group_id, keys.identity), Purpose.GROUP, key)
-        body = build_call("exchange", summary={}, document=None)
-        fields = parse_reply(call(channel, body))
-        document = read_document(fields.child("document"), keys.group_id)
+        document = read_document_reply(call(channel, build_document_call()), keys.group_id)
         channel.end()
     if key not in view_group(document, key).members:
         raise PeerNotTrusted(f"who answers at {address} is no member of its own document")

@@ -59,7 +59,10 @@ class Reports:
         group = seat.group
         problems += group.loud.values()
         if group.document is None:
-            problems.append(f"the document of the group {group.name} is lost until a member calls")
+            problems.append(
+                f"the document of the group {group.name} is lost: `blockrep group invite` on "
+                "another member gives a code, with which `blockrep group join` here fetches it"
+            )
             return []
         if not group.has_recovery():
             problems.append(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
-from blockrep.agent.jobs import Job, JobTable
+from blockrep.agent.jobs import JobTable
 from blockrep.agent.local_lines import Document
+from blockrep.agent.local_server import Answer
 from blockrep.errors import UsageError
 
-Answer = Document | Job
 Verbs = Mapping[str, Callable[[Document], Answer]]
 
 

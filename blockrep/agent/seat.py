@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from blockrep.agent.dialling import group_by_id, group_by_number
 from blockrep.agent.holdings import Holdings
 from blockrep.agent.log import Log
 from blockrep.agent.own_group import OwnGroup
@@ -61,10 +62,8 @@ class Seat:
         return reply
 
     def answer(self, call: bytes, who: bytes) -> bytes:
-        """A REPLY to a member, whose news are taken in, or to a recovery identity, which reads."""
-        if who in self.group.view.members:
-            return self.group.answer(who, call)
-        return self.group.answer_recovery(call)
+        """A REPLY to a member or to a recovery identity; the news that it brings are taken in."""
+        return self.group.answer(who, call)
 
 
 class Seats:
@@ -105,9 +104,7 @@ class Seats:
         """What a connection begins with; the name that the client gives chooses another group."""
         context: ssl.SSLContext | None = None
         for seat in reversed(tuple(self)):
-            context = seat.group.server_context()
-            with self._lock:
-                self._of_context[context] = seat
+            context = self._context_of(seat)
         if context is not None:
             context.sni_callback = self._choose
         return context
@@ -118,8 +115,13 @@ class Seats:
             return self._of_context.get(context)
 
     def _choose(self, secure: Any, name: str | None, context: ssl.SSLContext) -> None:
+        """The context of now: one from before a removal would still trust who was removed."""
+        for number, seat in enumerate(self):
+            if name in (group_by_id(seat.group.group_id), group_by_number(number)):
+                secure.context = self._context_of(seat)
+
+    def _context_of(self, seat: Seat) -> ssl.SSLContext:
+        context = seat.group.server_context()
         with self._lock:
-            known = dict(self._of_context)
-        for other, seat in known.items():
-            if name == seat.group.group_id.hex():
-                secure.context = other
+            self._of_context[context] = seat
+        return context

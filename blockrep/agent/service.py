@@ -20,6 +20,7 @@ from blockrep.agent.listener import Listener
 from blockrep.agent.local_server import LocalServer
 from blockrep.agent.log import Log
 from blockrep.agent.notify import Notifier
+from blockrep.agent.replica_requests import ReplicaRequests
 from blockrep.agent.reports import Reports
 from blockrep.agent.requests import Requests
 from blockrep.agent.seat import Seats
@@ -91,6 +92,7 @@ class Agent:
             BackupRequests(world),
             Reports(world),
             TakeoverRequests(world),
+            ReplicaRequests(world),
         )
         requests = Requests(self._jobs, *(topic.verbs() for topic in topics))
         local = LocalServer(self._config.socket, requests.handle, self._log)

@@ -89,6 +89,16 @@ def build_exchange(document: Document, theirs: Mapping[bytes, Known] | None = No
     return build_call("exchange", summary=_summary(document), document=offered)
 
 
+def build_document_call() -> bytes:
+    """The CALL of one who knows nothing of the group yet: a recovery identity."""
+    return build_call("exchange", summary=[], document=None)
+
+
+def read_document_reply(reply: bytes, group_id: bytes) -> Document:
+    """The whole document that answers it; errors as `read_exchange`."""
+    return read_document(parse_reply(reply).child("document"), group_id)
+
+
 @dataclass(frozen=True, slots=True)
 class Exchanged:
     """What came back: our document merged with theirs, and what they have."""

@@ -11,7 +11,7 @@ import queue
 import threading
 from typing import Protocol
 
-from blockrep.errors import BlockrepError, InternalError
+from blockrep.errors import BlockrepError, InternalError, PeerUnreachable
 from blockrep.transfer.channel import Channel
 from blockrep.transfer.frames import Frame, Kind
 from blockrep.transfer.greeting import Greeting
@@ -21,6 +21,7 @@ from blockrep.transfer.stores import Holder, Peer, StoreDirectory, Writers
 from blockrep.transfer.wire import Purpose
 
 WAITING_FRAMES = 2
+UNREAD_BYTES = 8 << 20
 LOOK_S = 1.0
 
 
@@ -67,8 +68,9 @@ class HolderSession:
         worker = threading.Thread(target=self._work, name=f"store for {self._channel.name}")
         worker.start()
         failure: BlockrepError | None = None
+        said_bye = False
         try:
-            self._move_frames()
+            said_bye = self._move_frames()
         except BlockrepError as error:
             failure = error
         finally:
@@ -77,19 +79,28 @@ class HolderSession:
             self._channel.release_waiting()
             worker.join()
         failure = self._failure or failure
+        if said_bye and isinstance(failure, PeerUnreachable):
+            failure = None  # it did not wait for the answer, as it may
         self._channel.end(failure)
         if failure is not None:
             raise failure
 
-    def _move_frames(self) -> None:
+    def _move_frames(self) -> bool:
+        """Until the client has said good-bye (True), or the session is over."""
         while not self._over.is_set():
             frame = self._channel.take()
             if frame is None:
-                self._channel.step(LOOK_S, reading=self._frames.qsize() < WAITING_FRAMES)
+                self._channel.step(LOOK_S, reading=self._has_room())
             elif frame.kind is Kind.BYE:
-                return
+                return True
             else:
                 self._frames.put(frame)
+        return False
+
+    def _has_room(self) -> bool:
+        """Whether to read on: not while the store is behind, nor for who does not take answers."""
+        unread = self._channel.queued_bytes < UNREAD_BYTES
+        return unread and self._frames.qsize() < WAITING_FRAMES
 
     def _work(self) -> None:
         try:

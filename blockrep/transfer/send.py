@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from blockrep.chunks import BLOCK_BYTES, CHUNK_BYTES, pick_blocks
+from blockrep.chunks import CHUNK_BYTES, packed_bytes, pick_blocks
 from blockrep.disk.device import Device
 from blockrep.errors import BlockrepError, DeviceBusy, PeerBusy
 from blockrep.extents import Extent, intersect, normalise, total
@@ -129,14 +129,16 @@ class _Run:
         self._wait_for(Stage.SENDING)
         used_bytes = total(self._area.used)
         self._progress.phase("reading and sending", used_bytes)
-        self._pass(self._area.used, new)
-        self._pass_refused(new)
+        self._pass(self._live(), self._area.used, new)
         if not self._live():
             return
         record = self._build_record(new, number, parent, epoch_id)
         self._progress.phase("committing")
+        # Each commits when it has everything: nobody waits for a slower one here.
         for sender in self._live():
             sender.commit(record)
+        self._wait_for(Stage.LACKING)
+        self._send_lacking(new)
         self._wait_for(Stage.COMMITTED)
         self._keep(record, new)
 
@@ -212,44 +214,43 @@ class _Run:
 
     # ---- reading
 
-    def _pass(self, used: Sequence[Extent], new: MapFile, *, again: bool = False) -> None:
-        """Read these extents once and give every holder its part."""
+    def _pass(
+        self, senders: list[Sender], used: Sequence[Extent], new: MapFile, *, again: bool = False
+    ) -> None:
+        """Read these extents once and give each of these holders its part."""
         plan, content = self._plan, self._area.content_bytes
-        fd = plan.device.bulk_fd
-        with Pump(fd, content, used, plan.data_key, new.content(content)) as pump:
-            done = _Progressed(self._progress, used)
+        done = _Progressed(self._progress, used)
+        pages = new.content(content)
+        with Pump(plan.device.bulk_fd, content, used, plan.data_key, pages) as pump:
             for batch in pump:
-                self._hand_out(batch)
+                self._progress.check()
+                self._hand_out(batch, senders)
                 if not again:
-                    self._stored_bytes += sum(m.bit_count() for m in batch.masks) * BLOCK_BYTES
+                    self._stored_bytes += packed_bytes(batch.masks)
                     done.reached((batch.first_chunk + len(batch.masks)) * CHUNK_BYTES)
                 new.passed(batch.first_chunk)
-                if not self._live():
+                if all(sender.is_over for sender in senders):
                     break
-        for sender in self._live():
+        for sender in senders:
             if sender.stream is not None:
                 sender.stream.end_pass()
-        self._wait_for(Stage.SENT)
 
-    def _pass_refused(self, new: MapFile) -> None:
-        """Chunks that did not fit at some holder are read again and sent whole."""
-        refusing = [s for s in self._live() if s.stream is not None and s.stream.refused]
-        chunks = {c for s in refusing if s.stream is not None for c in s.stream.refused}
+    def _send_lacking(self, new: MapFile) -> None:
+        """Chunks that came in part and did not fit are read again and sent whole."""
+        lacking = [sender for sender in self._senders if sender.stage is Stage.LACKING]
+        chunks = {c for s in lacking if s.stream is not None for c in s.stream.refused}
         if not chunks:
             return
+        for sender in lacking:
+            sender.repeat()
         extents = normalise(Extent(chunk * CHUNK_BYTES, CHUNK_BYTES) for chunk in chunks)
-        for sender in self._live():
-            if sender.stream is not None:
-                sender.stream.repeat_whole()
-                sender.repeat()
-        self._pass(intersect(self._area.used, extents), new, again=True)
+        self._pass(lacking, intersect(self._area.used, extents), new, again=True)
 
-    def _hand_out(self, batch: Batch) -> None:
-        self._progress.check()
+    def _hand_out(self, batch: Batch, senders: list[Sender]) -> None:
         needs = [
             (sender, sender.stream.needs(batch.first_chunk, batch.masks))
-            for sender in self._live()
-            if sender.stream is not None
+            for sender in senders
+            if sender.stream is not None and not sender.is_over
         ]
         union = 0
         for _, need in needs:

@@ -46,7 +46,7 @@ class Stage(IntEnum):
     CONNECTING = auto()
     OPENED = auto()
     SENDING = auto()
-    SENT = auto()
+    LACKING = auto()  # waits for another pass, with chunks that must come whole
     COMMITTED = auto()
     OVER = auto()
 
@@ -126,7 +126,9 @@ class Sender:
         self._wake()
 
     def repeat(self) -> None:
-        """One more pass, of what did not fit."""
+        """One more pass, of what did not fit; the holder is `LACKING`."""
+        if self.stream is not None:
+            self.stream.repeat_whole()
         self.stage = Stage.SENDING
         self._another_pass = True
         self._wake()
@@ -202,16 +204,13 @@ class Sender:
         self.stream = stream = self._new_stream(channel, state, start, base)
         self._reach(Stage.SENDING)
         stream.run_pass()
-        self._reach(Stage.SENT)
-        while (record := self._wait_for(channel, self._record_or_pass)) == b"":
-            self._another_pass = False
+        if stream.refused:
+            self._reach(Stage.LACKING)
+            self._wait_for(channel, lambda: self._another_pass or None)
             stream.run_pass()
-            self._reach(Stage.SENT)
+        record = self._wait_for(channel, lambda: self._record)
         self.receipt = self._commit(channel, state, record)
         self._reach(Stage.COMMITTED)
-
-    def _record_or_pass(self) -> bytes | None:
-        return b"" if self._another_pass else self._record
 
     def _wait_for(self, channel: Channel, asked: Callable[[], T | None]) -> T:
         while (found := asked()) is None:

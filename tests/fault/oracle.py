@@ -10,6 +10,7 @@ from loops import loop_device, mounted
 
 from blockrep.errors import BlockrepError
 from fault.engine import NOTHING, Engine
+from fault.locked import check_locked
 from fault.outside import (
     SUPERBLOCK_BYTES,
     Partition,
@@ -28,7 +29,7 @@ from fault.outside import (
 )
 from fault.recorder import TracingDevice
 from fault.remembered import Recovery, Remembered
-from fault.scratch import Scratch, changed_ranges
+from fault.scratch import Scratch
 from fault.sectors import Disk
 from fault.truth import Side, Truth, check_boot_code, check_others
 
@@ -65,7 +66,8 @@ class Oracle:
         check_others(self.truth, side, disk, lambda part: self._identify(disk, part))
         check_boot_code(self.truth, disk)
         if is_locked(self._superblock(disk, side.host.start_bytes + 1024)):
-            self._check_locked(disk, side.host)
+            if self._ask(b"locked", self._superblocks(disk, side.host)):
+                check_locked(self.truth, self.scratch, disk, side.host)
             return "locked"
         found = self._side_by_filesystem(disk, side)
         self._check_backups(disk, side.host, found)
@@ -245,57 +247,6 @@ class Oracle:
     def _uses(self, side: Side, offset: int) -> bool:
         at = offset - side.host.start_bytes
         return any(first <= at < last for first, last in side.geometry.used)
-
-    def _check_locked(self, disk: Disk, window: Partition) -> None:
-        """Mount and e2fsck, through the primary and every backup: refused, not one byte changed."""
-        if not self._ask(b"locked", self._superblocks(disk, window)):
-            return
-        tools = self._tools(window)
-        if self._after(tools, disk, window).numbers == disk.numbers:
-            return
-        for tool in tools:  # which one was it?
-            if ranges := changed_ranges(disk, self._after([tool], disk, window)):
-                raise Wrong(f"{' '.join(tool)} changed a locked disk: {ranges[:5]}")
-        raise Wrong("mount or e2fsck changed a locked disk")
-
-    def _after(self, tools: list[list[str]], disk: Disk, window: Partition) -> Disk:
-        """What the tools leave of the disk."""
-        self.scratch.put(disk)
-        try:
-            for tool in tools:
-                self._use(tool, window)
-        finally:
-            found = self.scratch.read()
-        return found
-
-    def _tools(self, window: Partition) -> list[list[str]]:
-        block_bytes = self.truth.old.geometry.block_bytes
-        tools = [["e2fsck", "-y"], ["e2fsck", "-fy"]]
-        if self.truth.mountable:
-            tools += [["mount"], ["mount", "noload"]]
-        for offset in self.truth.backup_offsets():
-            at = offset - window.start_bytes
-            if at + block_bytes > window.length_bytes:
-                continue
-            tools.append(["e2fsck", "-fy", "-b", str(at // block_bytes), "-B", str(block_bytes)])
-            if self.truth.mountable:
-                tools.append(["mount", f"sb={at // 1024}"])
-        return tools
-
-    def _use(self, tool: list[str], window: Partition) -> None:
-        path, start, length = self.scratch.path, window.start_bytes, window.length_bytes
-        with loop_device(path, start, length) as device:
-            if tool[0] == "e2fsck":
-                done = run([*tool, str(device)])
-                if done.returncode & 8 == 0:
-                    raise Wrong(f"{' '.join(tool)} accepts a locked disk: {done.stdout[:500]}")
-                return
-            try:
-                with mounted(device, ",".join(tool[1:]), read_only=False):
-                    pass
-            except OSError:
-                return
-            raise Wrong(f"{' '.join(tool)} mounts a locked disk")
 
     def _is_known(self, disk: Disk, side: Side) -> bool:
         """Whether programs found the same filesystem right before, but for the superblocks."""

@@ -75,7 +75,7 @@ def run(arguments: Sequence[str], timeout_s: float = 120) -> subprocess.Complete
     )
 
 
-def read_table(image: Path, sector_bytes: int) -> TableView:
+def read_table(image: Path, sector_bytes: int = SECTOR_BYTES) -> TableView:
     """`Wrong` when sfdisk finds none, or has to take the backup, which the kernel would not."""
     with as_disk(image, sector_bytes) as disk:
         done = run(["sfdisk", "-J", str(disk)])
@@ -93,7 +93,7 @@ def read_table(image: Path, sector_bytes: int) -> TableView:
     return TableView(json.dumps(table, sort_keys=True), tuple(parts))
 
 
-def verify_table(image: Path, sector_bytes: int) -> None:
+def verify_table(image: Path, sector_bytes: int = SECTOR_BYTES) -> None:
     """Both copies of the table are whole, by sfdisk and, for GPT, by sgdisk."""
     with as_disk(image, sector_bytes) as disk:
         done = run(["sfdisk", "--verify", str(disk)])

@@ -21,7 +21,7 @@ def _try_states(run: Run, name: str, effort: Effort, scores: dict[str, Score]) -
     score = run_campaign(run.truth, run.log, run.engine, effort)
     scores[name] = score
     assert not score.failures, f"{score}\n" + "\n".join(score.failures)
-    assert score.tried >= len(run.log.windows)
+    assert score.tried + score.same >= len(run.log.windows)
 
 
 def _transactions(run: Run) -> int:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from blockrep.group.document import Document, build_document, make_document, parse_document
 from blockrep.group.membership import left_hanging, trusted_certificates, view_group
-from blockrep.group.merge import EventKind, merge, newer_than, summary_of
+from blockrep.group.merge import EventKind, counters_of, merge, newer_than, summary_of
 from blockrep.group.own_section import removing
 from blockrep.group.section import Section, sign_section
 
@@ -50,10 +50,6 @@ DOCUMENTS = st.dictionaries(
 ).map(closed)
 
 
-def counters(document: Document) -> dict[bytes, int]:
-    return {key: known.counter for key, known in summary_of(document).items()}
-
-
 @given(DOCUMENTS, DOCUMENTS)
 def test_commutative(a: Document, b: Document) -> None:
     assert merge(a, b).document == merge(b, a).document
@@ -73,11 +69,11 @@ def test_associative_where_approvals_only_grow(a: Document, b: Document, c: Docu
 
 @given(DOCUMENTS, DOCUMENTS)
 def test_monotone(a: Document, b: Document) -> None:
-    merged = counters(merge(a, b).document)
-    for key, counter in {**counters(b), **counters(a)}.items():
+    merged = counters_of(merge(a, b).document)
+    for key, counter in {**counters_of(b), **counters_of(a)}.items():
         if key in merged:
             assert merged[key] >= counter
-    assert set(counters(a)) <= set(merged)
+    assert set(counters_of(a)) <= set(merged)
 
 
 @given(DOCUMENTS, DOCUMENTS)
@@ -104,15 +100,15 @@ def test_whoever_asks_all_has_the_highest(documents: list[Document], random: obj
 )
 def test_a_fork_is_seen_by_both_sides_or_by_none(a: dict[int, int], b: dict[int, int]) -> None:
     here, there = closed(a, 0), closed(b, 1)
-    both = set(counters(here)) & set(counters(there))
-    equal = {k for k in both if counters(here)[k] == counters(there)[k]}
+    both = set(counters_of(here)) & set(counters_of(there))
+    equal = {k for k in both if counters_of(here)[k] == counters_of(there)[k]}
     for held, offered in ((here, there), (there, here)):
         merged = merge(held, offered)
         twice = {
             e.key
             for e in merged.events
             if e.kind is EventKind.FORK
-            and counters(merged.document)[e.key] == counters(held)[e.key]
+            and counters_of(merged.document)[e.key] == counters_of(held)[e.key]
         }
         assert twice == equal
         assert all(merged.document.section(k) == held.section(k) for k in equal)

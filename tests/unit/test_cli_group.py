@@ -78,7 +78,7 @@ def test_create_shows_the_recovery_key_before_the_agent_uses_it(
     assert "BR1-AAAAA-BBBBB" in out
     assert engine.asked == [
         ("group-create", {"name": "family", "encrypt": True}),
-        ("group-recovery", {"key": "BR1-AAAAA-BBBBB"}),
+        ("group-recovery", {"key": "BR1-AAAAA-BBBBB", "group": "family"}),
     ]
 
 

@@ -7,10 +7,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from group_builders import after, chain, document, identity, section, signed
+from group_builders import GROUP, after, chain, document, identity, section, signed
 
 from blockrep.errors import DeviceBusy, NotAllowed, NotAMember, RecordDamaged
-from blockrep.group.calls import Answer, answer_member, build_exchange, read_exchange
+from blockrep.group.calls import (
+    Answer,
+    answer_member,
+    build_document_call,
+    build_exchange,
+    read_document_reply,
+    read_exchange,
+)
 from blockrep.group.document import Document
 from blockrep.group.grants import Grants, Verb, grant_verb
 from blockrep.group.merge import EventKind, OwnKey
@@ -100,9 +107,10 @@ def test_who_is_no_member_is_refused() -> None:
 def test_a_recovery_identity_may_read_the_document() -> None:
     recovery = Recovery(key(9), identity(9).certificate, b"")
     held = document(section(0, 1, (1,)), signed(1, recovery=recovery))
-    empty = document()
-    got = read_exchange(answer(build_exchange(empty), held, 9).reply, empty, own(9))
-    assert got.merged.document == held
+    reply = answer(build_document_call(), held, 9).reply
+    assert read_document_reply(reply, GROUP) == held
+    with pytest.raises(RecordDamaged, match="another group"):
+        read_document_reply(reply, bytes(16))
     granted = grant_verb(Grants(), key(9), Verb.STATUS)
     found = answer(build_call("status", arguments={}), held, 9, granted, {Verb.STATUS: dict})
     assert found.refusal
