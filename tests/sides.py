@@ -29,6 +29,7 @@ from blockrep.segment.store import Store
 from blockrep.segment.values import Assignment
 from blockrep.transfer.channel import Channel
 from blockrep.transfer.fetch import Reader
+from blockrep.transfer.frames import Kind
 from blockrep.transfer.greeting import Self, answer_greeting
 from blockrep.transfer.hold import HolderSession
 from blockrep.transfer.kept import KeptMap
@@ -153,6 +154,8 @@ class HolderSide:
 
     def serve(self, channel: Channel, key: bytes | None) -> None:
         """What the product's agent does with a connection."""
+        if self.twist is not None:
+            twist_answers(channel, self.twist)
         with channel:
             try:
                 greeting = answer_greeting(channel, self.me, key)
@@ -166,6 +169,7 @@ class HolderSide:
             HolderSession(channel, greeting, peer, self.segments, self.writers, holder).run()
 
     others: frozenset[bytes] = frozenset()
+    twist: Callable[[Kind, bytes], bytes | None] | None = None
 
     @property
     def me(self) -> Self:
@@ -174,6 +178,18 @@ class HolderSide:
     def address(self) -> tuple[str, int]:
         host, port = self._server.getsockname()
         return str(host), int(port)
+
+
+def twist_answers(channel: Channel, twist: Callable[[Kind, bytes], bytes | None]) -> None:
+    """Make a holder lie: what it posts is changed, or (None) not said."""
+    post = channel.post
+
+    def lie(kind: Kind, *parts: bytes) -> None:
+        body = twist(kind, b"".join(parts))
+        if body is not None:
+            post(kind, body)
+
+    channel.post = lie  # type: ignore[method-assign, assignment]
 
 
 def make_segment(path: Path, segment_mib: int, ring_mib: int) -> None:

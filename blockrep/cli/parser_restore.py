@@ -25,7 +25,6 @@ it run as the user whom DIR belongs to, who alone sees the files.
 examples:
   blockrep mount zoe ~/zoe
   blockrep mount zoe ~/zoe --epoch 41 --partition 2
-  blockrep unmount ~/zoe
 """
 
 _UNMOUNT = """\

@@ -31,7 +31,6 @@ class Ours:
         self.owner = OwnerSide(folder / "owner", b"", key=key)
         self.owner.path = source
         self.segment_mib = source.stat().st_size // MIB * 5 // 4
-        self.segment = folder / "segment.img"
 
     def forget_map(self) -> None:
         """The owner knows nothing of earlier copies."""
@@ -45,50 +44,52 @@ class Ours:
         return sum(extent.length for extent in self.owner.used)
 
     @contextmanager
-    def holder(self) -> Iterator[HolderSide]:
-        """A holder with one segment, ready to be sent to."""
-        self.segment.unlink(missing_ok=True)
+    def holder(self, number: int = 1) -> Iterator[Remote]:
+        """A new holder with one segment, ready to be sent to."""
         ours, theirs = multiprocessing.Pipe()
-        started = multiprocessing.get_context("fork").Process(target=self._hold, args=(theirs,))
-        started.start()
+        context = multiprocessing.get_context("fork")
+        process = context.Process(target=self._hold, args=(theirs, number))
+        process.start()
         try:
-            yield _Remote(ours)  # type: ignore[misc]
+            yield Remote(number, ours.recv())
             ours.send("end")
-            started.join(WAIT_S)
-            assert started.exitcode == 0
+            process.join(WAIT_S)
+            assert process.exitcode == 0
         finally:
-            started.kill()
-            started.join()
+            process.kill()
+            process.join()
 
-    def _hold(self, pipe: Connection) -> None:
+    def _hold(self, pipe: Connection, number: int) -> None:
+        segment = self.folder / f"segment{number}.img"
+        segment.unlink(missing_ok=True)
         ring_mib = self.segment_mib // 10
-        side = HolderSide(self.segment, 1, segment_mib=self.segment_mib, ring_mib=ring_mib)
+        side = HolderSide(segment, number, segment_mib=self.segment_mib, ring_mib=ring_mib)
         side.trust(self.owner.identity.certificate, self.owner.identity.key)
         with side:
-            pipe.send((side.address(), side.identity.certificate))
+            pipe.send(side.address())
             pipe.recv()
         assert not side.errors, side.errors
 
-    def back_up(self, holder: HolderSide, mode: Mode) -> int:
+    def back_up(self, *holders: Remote, mode: Mode) -> int:
         """One epoch; returns the bytes on the wire, both ways, without those of TLS."""
         self.survey()
         self.owner.mode = mode
-        (result,) = self.owner.back_up(holder)
-        if result.error is not None:
-            raise result.error
-        assert result.receipt is not None
-        return result.sent_bytes + result.received_bytes
+        results = self.owner.back_up(*holders)  # type: ignore[arg-type]
+        for result in results:
+            if result.error is not None:
+                raise result.error
+            assert result.receipt is not None
+        return sum(result.sent_bytes + result.received_bytes for result in results)
 
 
-class _Remote:
+class Remote:
     """What the owner needs to know of a holder in another process."""
 
-    path = Path("holder")
-
-    def __init__(self, pipe: Connection) -> None:
-        self._address, _ = pipe.recv()
-        self.identity = identity_from_seed(bytes([1]) * 32)
+    def __init__(self, number: int, address: tuple[str, int]) -> None:
+        self.path = Path(f"holder {number}")
+        self.identity = identity_from_seed(bytes([number]) * 32)
         self.key = self.identity.key
+        self._address = address
 
     def address(self) -> tuple[str, int]:
         return self._address

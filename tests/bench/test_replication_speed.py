@@ -144,7 +144,7 @@ FULL_WAYS: dict[str, Callable[[FullCopy], int | None]] = {
 def first_copy(ours: Ours) -> int:
     ours.forget_map()
     with ours.holder() as holder:
-        return ours.back_up(holder, Mode.FULL)
+        return ours.back_up(holder, mode=Mode.FULL)
 
 
 @pytest.fixture(scope="module", params=["stale", "trimmed"])
@@ -199,7 +199,7 @@ class Differential:
         self.ours = Ours(folder / "ours", self.image, KEY)
         self.ours.survey()
         self.holder = stack.enter_context(self.ours.holder())
-        self.ours.back_up(self.holder, Mode.FULL)
+        self.ours.back_up(self.holder, mode=Mode.FULL)
         self.borg = peer_tools.Borg(folder / "borg")
         self.borg.create(self.image)
         self.changed_bytes = 0
@@ -221,7 +221,7 @@ class Differential:
 
 
 DIFFERENTIAL_WAYS: dict[str, Callable[[Differential], int | None]] = {
-    "ours": lambda s: s.ours.back_up(s.holder, Mode.DIFFERENTIAL),
+    "ours": lambda s: s.ours.back_up(s.holder, mode=Mode.DIFFERENTIAL),
     "borg": lambda s: s.borg.create(s.image),
     "rsync": lambda s: peer_tools.rsync(s.image, s.copy),
     "floor": lambda s: ways.read_extents(s.image, s.ours.owner.used or []),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,15 @@ import pytest
 from disks import MIB, sparse_file
 from oracles import fsck, run
 
-from net.machines import Machine, Machines, digest_of_files, files_of, machines, write_files
+from net.machines import (
+    BLOCKREP,
+    Machine,
+    Machines,
+    digest_of_files,
+    files_of,
+    machines,
+    write_files,
+)
 
 pytestmark = pytest.mark.root
 
@@ -86,3 +96,33 @@ def test_a_file_is_taken_out(three: Machines, tmp_path: Path) -> None:
     words = "--epoch", 1, "--recovery-key-file", first.key_file
     third.run("extract", "m1", "/letter", "--into", into, *words)
     assert (into / "letter").read_text() == "as it was"
+
+
+def test_an_epoch_is_shown_until_it_is_unmounted(three: Machines, tmp_path: Path) -> None:
+    first, _, third = three.all
+    with files_of(first.images[0]) as root:
+        (root / "letter").write_text("as it was")
+    first.run("backup")
+    first.kill()
+    place = tmp_path / "shown"
+    place.mkdir()
+    key = "--recovery-key-file", first.key_file
+    done = third.run("mount", "m1", place, *key)
+    assert done["mount"]["replica"]["epoch"] == 1
+    assert (place / "letter").read_text() == "as it was"
+    third.run("mount", "m1", place, *key, ok=(2,))
+    run(BLOCKREP, "unmount", place)
+    run(BLOCKREP, "unmount", place, ok=(124,))
+    assert list(place.iterdir()) == []
+    limit = time.monotonic() + 20
+    while mounters():
+        assert time.monotonic() < limit
+        time.sleep(0.1)
+
+
+def mounters() -> list[str]:
+    commands = []
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            commands.append((process / "cmdline").read_bytes().decode(errors="replace"))
+    return [command for command in commands if "blockrep.cli.mounter" in command]
