@@ -12,12 +12,12 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from mmap import mmap
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from blockrep._core import ffi, lib
+from blockrep.buffers import new_buffer
 from blockrep.chunks import (
     CHUNK_BYTES,
     KEY_BYTES,
@@ -52,7 +52,8 @@ class Pump:
     comes out, and their pages sealed; other entries stay as they are. So `used` may also be what
     changed since another pass, rounded to whole chunks, over a copy of that pass's map.
 
-    Belongs to one thread at a time. Memory is `slots` MiB, and does not grow with the disk.
+    Belongs to one thread at a time. Memory is `slots` MiB, and does not grow with the disk. More
+    threads than processors keep the disk busy while others digest.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Pump:
         used: Sequence[Extent],
         key: bytes | None,
         new_map: BytesLike,
-        workers: int = 2,
+        workers: int = 8,
         slots: int = 16,
     ) -> None:
         """Start reading `fd`, best opened with O_DIRECT; it may be closed any time.
@@ -73,8 +74,8 @@ class Pump:
         """
         _check_arguments(content_bytes, key, new_map, workers, slots)
         self._name = _name_of(fd)
-        self._buffers = mmap(-1, slots * WINDOW_BYTES)
-        self._blocks = memoryview(self._buffers).toreadonly()
+        buffers = new_buffer(slots * WINDOW_BYTES)
+        self._blocks = buffers.toreadonly()
         self._batch = ffi.new("struct br_batch *")
         # All that C points to while threads run; it is let go of only after they have ended.
         held = {
@@ -84,7 +85,7 @@ class Pump:
             "extent_count": len(used),
             "key": ffi.from_buffer("uint8_t[]", key) if key else ffi.NULL,
             "map": ffi.from_buffer("uint8_t[]", new_map, require_writable=True),
-            "buffers": ffi.from_buffer("uint8_t[]", self._buffers, require_writable=True),
+            "buffers": ffi.from_buffer("uint8_t[]", buffers, require_writable=True),
             "workers": workers,
             "slots": slots,
         }

@@ -4,13 +4,13 @@ _blockrep() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} options words=
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        mapfile -t COMPREPLY < <(compgen -W "devices inspect divide show recover undivide agent group backup history status takeover accept jobs --help --version" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "devices inspect divide show recover undivide agent group backup history status takeover accept jobs restore mount unmount extract --help --version" -- "$word")
         return
     fi
     case $before in
         --svg|--journal|--config|--device|--socket|--recovery-key-file) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
-        --shadow-dir|--state-dir) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
-        --first|--peers|--history|--listen|--address|--name|--group|--mode|--to|--from|--device|--cancel) return ;;
+        --shadow-dir|--state-dir|--into) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+        --first|--peers|--history|--listen|--address|--name|--group|--mode|--to|--from|--device|--cancel|--overwrite|--epoch|--partition) return ;;
     esac
     case ${COMP_WORDS[1]} in
         devices) options="--help --json" ;;
@@ -27,6 +27,10 @@ _blockrep() {
         takeover) options="--help --json --group --socket --recovery-key-file --from --device" ;;
         accept) options="--help --json --group --socket --device" ;;
         jobs) options="--help --json --cancel --socket" ;;
+        restore) options="--help --json --to --overwrite --verify --accept-damage --dry-run --yes --epoch --device --from --recovery-key --recovery-key-file --group --socket" ;;
+        mount) options="--help --json --partition --epoch --device --from --recovery-key --recovery-key-file --group --socket" ;;
+        unmount) options="--help --json" ;;
+        extract) options="--help --json --into --partition --epoch --device --from --recovery-key --recovery-key-file --group --socket" ;;
         *) return ;;
     esac
     case ${COMP_WORDS[1]} in
@@ -38,7 +42,7 @@ _blockrep() {
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
     else
         case ${COMP_WORDS[1]} in
-            inspect|divide|show|recover|undivide|backup)
+            inspect|divide|show|recover|undivide|backup|mount|unmount)
                 compopt -o filenames
                 mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
         esac

@@ -17,6 +17,10 @@ complete -c blockrep -n __fish_use_subcommand -a status -d 'what is protected, h
 complete -c blockrep -n __fish_use_subcommand -a takeover -d 'go on as the writer of an owner\'s replicas'
 complete -c blockrep -n __fish_use_subcommand -a accept -d 'let one oversize epoch in'
 complete -c blockrep -n __fish_use_subcommand -a jobs -d 'list the jobs of the agent, or cancel one'
+complete -c blockrep -n __fish_use_subcommand -a restore -d 'write an epoch onto a bare disk'
+complete -c blockrep -n __fish_use_subcommand -a mount -d 'show the files of an epoch in a directory'
+complete -c blockrep -n __fish_use_subcommand -a unmount -d 'end a mount'
+complete -c blockrep -n __fish_use_subcommand -a extract -d 'copy files out of an epoch'
 complete -c blockrep -n '__fish_seen_subcommand_from devices' -l help -d 'show this help message and exit'
 complete -c blockrep -n '__fish_seen_subcommand_from devices' -l json -d 'write one JSON document to standard output'
 complete -c blockrep -n '__fish_seen_subcommand_from inspect' -F
@@ -108,3 +112,43 @@ complete -c blockrep -n '__fish_seen_subcommand_from jobs' -l help -d 'show this
 complete -c blockrep -n '__fish_seen_subcommand_from jobs' -l json -d 'write one JSON document to standard output'
 complete -c blockrep -n '__fish_seen_subcommand_from jobs' -l cancel -d 'cancel the job with this number' -x
 complete -c blockrep -n '__fish_seen_subcommand_from jobs' -l socket -d 'the agent\'s socket (default: /run/blockrep/agent.sock)' -r -F
+complete -c blockrep -n '__fish_seen_subcommand_from restore' -l help -d 'show this help message and exit'
+complete -c blockrep -n '__fish_seen_subcommand_from restore' -l json -d 'write one JSON document to standard output'
+complete -c blockrep -n '__fish_seen_subcommand_from restore' -l to -d 'the disk or image to write' -x
+complete -c blockrep -n '__fish_seen_subcommand_from restore' -l overwrite -d 'the same disk again: needed when it holds segments' -x
+complete -c blockrep -n '__fish_seen_subcommand_from restore' -l verify -d 'read the disk back afterwards'
+complete -c blockrep -n '__fish_seen_subcommand_from restore' -l accept-damage -d 'restore even if no holder has all of it; what is missing becomes zeros'
+complete -c blockrep -n '__fish_seen_subcommand_from restore' -l dry-run -d 'show the plan and change nothing'
+complete -c blockrep -n '__fish_seen_subcommand_from restore' -l yes -d 'do not ask'
+complete -c blockrep -n '__fish_seen_subcommand_from restore' -l epoch -d 'its number or id (default: the newest)' -x
+complete -c blockrep -n '__fish_seen_subcommand_from restore' -l device -d 'which of several devices of the owner' -x
+complete -c blockrep -n '__fish_seen_subcommand_from restore' -l from -d 'only from this holder; HOST:PORT on a machine that is in no group' -x
+complete -c blockrep -n '__fish_seen_subcommand_from restore' -l recovery-key -d 'ask for the owner\'s recovery key'
+complete -c blockrep -n '__fish_seen_subcommand_from restore' -l recovery-key-file -d 'read the recovery key from FILE' -r -F
+complete -c blockrep -n '__fish_seen_subcommand_from restore' -l group -d 'which of several groups' -x
+complete -c blockrep -n '__fish_seen_subcommand_from restore' -l socket -d 'the agent\'s socket (default: /run/blockrep/agent.sock)' -r -F
+complete -c blockrep -n '__fish_seen_subcommand_from mount' -F
+complete -c blockrep -n '__fish_seen_subcommand_from mount' -l help -d 'show this help message and exit'
+complete -c blockrep -n '__fish_seen_subcommand_from mount' -l json -d 'write one JSON document to standard output'
+complete -c blockrep -n '__fish_seen_subcommand_from mount' -l partition -d 'which partition, if several have a filesystem' -x
+complete -c blockrep -n '__fish_seen_subcommand_from mount' -l epoch -d 'its number or id (default: the newest)' -x
+complete -c blockrep -n '__fish_seen_subcommand_from mount' -l device -d 'which of several devices of the owner' -x
+complete -c blockrep -n '__fish_seen_subcommand_from mount' -l from -d 'only from this holder; HOST:PORT on a machine that is in no group' -x
+complete -c blockrep -n '__fish_seen_subcommand_from mount' -l recovery-key -d 'ask for the owner\'s recovery key'
+complete -c blockrep -n '__fish_seen_subcommand_from mount' -l recovery-key-file -d 'read the recovery key from FILE' -r -F
+complete -c blockrep -n '__fish_seen_subcommand_from mount' -l group -d 'which of several groups' -x
+complete -c blockrep -n '__fish_seen_subcommand_from mount' -l socket -d 'the agent\'s socket (default: /run/blockrep/agent.sock)' -r -F
+complete -c blockrep -n '__fish_seen_subcommand_from unmount' -F
+complete -c blockrep -n '__fish_seen_subcommand_from unmount' -l help -d 'show this help message and exit'
+complete -c blockrep -n '__fish_seen_subcommand_from unmount' -l json -d 'write one JSON document to standard output'
+complete -c blockrep -n '__fish_seen_subcommand_from extract' -l help -d 'show this help message and exit'
+complete -c blockrep -n '__fish_seen_subcommand_from extract' -l json -d 'write one JSON document to standard output'
+complete -c blockrep -n '__fish_seen_subcommand_from extract' -l into -d 'the directory to copy into' -x -a '(__fish_complete_directories)'
+complete -c blockrep -n '__fish_seen_subcommand_from extract' -l partition -d 'which partition, if several have a filesystem' -x
+complete -c blockrep -n '__fish_seen_subcommand_from extract' -l epoch -d 'its number or id (default: the newest)' -x
+complete -c blockrep -n '__fish_seen_subcommand_from extract' -l device -d 'which of several devices of the owner' -x
+complete -c blockrep -n '__fish_seen_subcommand_from extract' -l from -d 'only from this holder; HOST:PORT on a machine that is in no group' -x
+complete -c blockrep -n '__fish_seen_subcommand_from extract' -l recovery-key -d 'ask for the owner\'s recovery key'
+complete -c blockrep -n '__fish_seen_subcommand_from extract' -l recovery-key-file -d 'read the recovery key from FILE' -r -F
+complete -c blockrep -n '__fish_seen_subcommand_from extract' -l group -d 'which of several groups' -x
+complete -c blockrep -n '__fish_seen_subcommand_from extract' -l socket -d 'the agent\'s socket (default: /run/blockrep/agent.sock)' -r -F

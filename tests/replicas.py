@@ -24,7 +24,7 @@ from blockrep.segment.values import Assignment
 
 BLOCK = 4096
 CHUNK = 65536
-START = 3 * MIB  # of the segment on its device
+START = MIB  # of the segment on its device
 UUID = "00112233-4455-6677-8899-AABBCCDDEEFF"
 
 Blocks = Mapping[int, bytes]
@@ -116,6 +116,7 @@ class Owner:
     writer: bytes = b"w" * 16
     device: bytes = b"d" * 16
     group: bytes = b"g" * 16
+    attempt: int = 0  # another one gives other ids
     key: Ed25519PrivateKey = field(init=False)
 
     def __post_init__(self) -> None:
@@ -132,7 +133,9 @@ class Owner:
         )
 
     def next_id(self) -> bytes:
-        return hashlib.sha256(struct.pack("<QQ", self.seed, self.number + 1)).digest()[:16]
+        return hashlib.sha256(
+            struct.pack("<QQQ", self.seed, self.number + 1, self.attempt)
+        ).digest()[:16]
 
     def record(self, blocks: Blocks, content_bytes: int, *, consistent: bool = True) -> bytes:
         """The signed record of the next epoch."""

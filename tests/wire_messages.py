@@ -93,7 +93,7 @@ MESSAGES: dict[Kind, tuple[Callable[[Any], Any], st.SearchStrategy[Any]]] = {
     Kind.STATE: (
         messages.State.parse,
         st.builds(
-            messages.State, ID, U32, st.booleans(), SIZE, U64, ID, U64, U64, U64,
+            messages.State, ID, U32, st.booleans(), st.booleans(), SIZE, U64, ID, U64, U64, U64,
             st.one_of(st.none(), RECORD.filter(any)),
         ),
     ),

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from blockrep.agent.config import Address
 from blockrep.agent.limits import ConnectionLimits
@@ -16,14 +16,37 @@ from blockrep.errors import PermissionMissing, UsageError
 _BACKLOG = 64
 _AFTER_A_FAILURE_S = 0.1
 
-Serve = Callable[[socket.socket, str], None]
+
+class Connection:
+    """A peer that was accepted. `socket` is for `serve`; any thread may `cut` it.
+
+    `key` is what the peer has proven, None before that or where it showed none; `group_id` the
+    group that it came for.
+    """
+
+    def __init__(self, client: socket.socket, address: str) -> None:
+        self.socket = client
+        self.address = address
+        self.key: bytes | None = None
+        self.group_id: bytes | None = None
+        # TLS takes the descriptor over; this one stays ours to cut.
+        self._handle = client.dup()
+
+    def cut(self) -> None:
+        """End both ways at once: whoever waits in it wakes."""
+        with contextlib.suppress(OSError):
+            self._handle.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.socket.close()
+        self._handle.close()
+
+
+Serve = Callable[[Connection], None]
 
 
 class Listener:
-    """Accepts TCP connections and has `serve` speak with each, in a thread of its own.
-
-    `serve` gets the connected socket and the peer's address, and may raise nothing but `OSError`.
-    """
+    """Accepts TCP connections and has `serve` speak with each, in a thread of its own."""
 
     def __init__(self, address: Address, serve: Serve, limits: ConnectionLimits, log: Log) -> None:
         self._serve = serve
@@ -31,13 +54,18 @@ class Listener:
         self._log = log
         self._over = threading.Event()
         self._lock = threading.Lock()
-        self._open: dict[threading.Thread, socket.socket] = {}
+        self._open: dict[threading.Thread, Connection] = {}
         self._socket = _listen(address)
         self.port: int = self._socket.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, name="listener", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+
+    def connections(self) -> Iterator[Connection]:
+        """Those that are open now."""
+        with self._lock:
+            yield from list(self._open.values())
 
     def close(self, timeout_s: float) -> None:
         """Accept no more, cut all connections, and wait for their threads."""
@@ -49,8 +77,8 @@ class Listener:
         self._socket.close()
         with self._lock:
             open_now = dict(self._open)
-        for client in open_now.values():
-            _cut(client)
+        for connection in open_now.values():
+            connection.cut()
         until = time.monotonic() + timeout_s
         for thread in open_now:
             thread.join(max(0.0, until - time.monotonic()))
@@ -69,34 +97,28 @@ class Listener:
             if not self._limits.admit(address, time.monotonic()):
                 client.close()
                 continue
-            self._begin(client, address)
+            self._begin(Connection(client, address))
 
-    def _begin(self, client: socket.socket, address: str) -> None:
+    def _begin(self, connection: Connection) -> None:
         thread = threading.Thread(
-            target=self._run, args=(client, address), name=f"peer {address}", daemon=True
+            target=self._run, args=(connection,), name=f"peer {connection.address}", daemon=True
         )
         with self._lock:
-            self._open[thread] = client
+            self._open[thread] = connection
         thread.start()
 
-    def _run(self, client: socket.socket, address: str) -> None:
+    def _run(self, connection: Connection) -> None:
         try:
-            self._serve(client, address)
+            self._serve(connection)
         except OSError as error:
-            self._log.info(f"{address}: the connection ended: {error}")
+            self._log.info(f"{connection.address}: the connection ended: {error}")
         except Exception as error:
-            self._log.error(f"{address}: unexpected {type(error).__name__}: {error}")
+            self._log.error(f"{connection.address}: unexpected {type(error).__name__}: {error}")
         finally:
-            client.close()
             with self._lock:
                 del self._open[threading.current_thread()]
+            connection.close()
             self._limits.leave()
-
-
-def _cut(client: socket.socket) -> None:
-    """End both ways at once: whoever waits in it wakes."""
-    with contextlib.suppress(OSError):
-        client.shutdown(socket.SHUT_RDWR)
 
 
 def _listen(address: Address) -> socket.socket:

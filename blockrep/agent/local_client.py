@@ -68,6 +68,11 @@ class LocalClient:
             follower.hear(document)
         raise AgentUnreachable(f"the agent at {self._path} went away before it answered")
 
+    def detach(self) -> socket.socket:
+        """The connection itself, after an answer that has opened a tunnel; it is the caller's."""
+        self._socket.settimeout(None)
+        return self._socket.dup()
+
     def _lines(self, follower: _Follower) -> Iterator[bytes]:
         self._socket.settimeout(_LISTEN_S)
         while True:

@@ -10,6 +10,7 @@ import stat
 import struct
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from blockrep.agent.jobs import Job
@@ -31,22 +32,31 @@ SEND_WITHIN_S = 10.0
 PROGRESS_EVERY_S = 0.2
 _UCRED = struct.Struct("3i")
 
-Answer = Document | Job
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """An answer after which the connection speaks another protocol: `serve` has it to its end."""
+
+    answer: Document
+    serve: Callable[[socket.socket], None]
+
+
+Answer = Document | Job | Tunnel
 Handler = Callable[[str, Document], Answer]
 
 
 class LocalServer:
     """Accepts on a UNIX socket; each connection has a thread and one request.
 
-    `handle` gets the verb and its arguments and gives the answer, or a job whose progress is
-    streamed. A client that goes away leaves its job running.
+    `handle` gets the verb and its arguments and gives the answer, a job whose progress is
+    streamed, or a tunnel. A client that goes away leaves its job running.
     """
 
     def __init__(self, path: Path, handle: Handler, log: Log) -> None:
         self._path = path
         self._handle = handle
         self._log = log
-        self._threads: set[threading.Thread] = set()
+        self._open: dict[threading.Thread, socket.socket] = {}
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._socket = _bind(path)
@@ -61,8 +71,11 @@ class LocalServer:
         self._socket.close()
         self._path.unlink(missing_ok=True)
         with self._lock:
-            threads = list(self._threads)
-        for thread in threads:
+            open_now = dict(self._open)
+        for client in open_now.values():
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+        for thread in open_now:
             thread.join(timeout_s)
 
     def _accept(self) -> None:
@@ -78,28 +91,28 @@ class LocalServer:
 
     def _begin(self, client: socket.socket) -> None:
         with self._lock:
-            if len(self._threads) >= MAX_LOCAL_CONNECTIONS:
+            if len(self._open) >= MAX_LOCAL_CONNECTIONS:
                 client.close()
                 return
             thread = threading.Thread(
                 target=self._serve, args=(client,), name="local client", daemon=True
             )
-            self._threads.add(thread)
+            self._open[thread] = client
         thread.start()
 
     def _serve(self, client: socket.socket) -> None:
         try:
-            with client:
-                # The mode of the socket says who may come; this says it again where it was changed.
-                if _user_of(client) in (0, os.geteuid()):
-                    _Conversation(client, self._handle, self._over).run()
+            # The mode of the socket says who may come; this says it again where it was changed.
+            if _user_of(client) in (0, os.geteuid()):
+                _Conversation(client, self._handle, self._over).run()
         except OSError:
             pass  # the client went away
         except Exception as error:
             self._log.error(f"a local request failed: {type(error).__name__}: {error}")
         finally:
             with self._lock:
-                self._threads.discard(threading.current_thread())
+                del self._open[threading.current_thread()]
+            client.close()
 
 
 class _Conversation:
@@ -120,7 +133,11 @@ class _Conversation:
             answer = self._handle(*request_of(parse_line(line)))
             if isinstance(answer, Job):
                 answer = self._follow(answer)
-            self._send({"result": answer})
+            if isinstance(answer, Tunnel):
+                self._send({"result": answer.answer})
+                answer.serve(self._client)
+            else:
+                self._send({"result": answer})
         except BlockrepError as error:
             self._send({"error": error_document(error)})
         except (OSError, MemoryError):

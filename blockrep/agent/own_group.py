@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,25 +18,31 @@ from blockrep.agent.held_device import HeldDevice
 from blockrep.agent.log import Log
 from blockrep.disk.area_keys import NO_WRAP_KEY, AreaKeys
 from blockrep.errors import InternalError, NotAMember, RecordDamaged
+from blockrep.group.calls import Exchanged, answer_member, read_exchange
 from blockrep.group.document import Document, make_document
-from blockrep.group.escrow import Secrets, unwrap_secrets, wrap_secrets
+from blockrep.group.escrow import Secrets, keep_devices, unwrap_secrets, wrap_secrets
 from blockrep.group.grants import Grants
 from blockrep.group.identity import Identity, device_of, identity_of
 from blockrep.group.key_record import change_keys, reserve_counter
 from blockrep.group.membership import View, trusted_certificates, view_group
 from blockrep.group.merge import LOUD, Event, OwnKey, merge
-from blockrep.group.own_section import Change, amend
-from blockrep.group.recovery_key import RecoveryKeys, derive_recovery
-from blockrep.group.section import Member, MemberDevice, Recovery
+from blockrep.group.own_section import Change, amend, approving
+from blockrep.group.recovery_key import derive_recovery
+from blockrep.group.section import Member, MemberDevice, Recovery, Section
 from blockrep.group.state import load_document, load_grants, save_document
 from blockrep.group.tls import client_context, server_context
 
 
 class OwnGroup:
-    """One membership. Safe from every thread; `on_change` is called after each change."""
+    """One membership. Safe from every thread; `on_change` is called after each change,
+    and told whether this machine has said it."""
 
     def __init__(
-        self, folder: Path, devices: Sequence[HeldDevice], log: Log, on_change: Callable[[], None]
+        self,
+        folder: Path,
+        devices: Sequence[HeldDevice],
+        log: Log,
+        on_change: Callable[[bool], None],
     ) -> None:
         """`devices` are all those whose area record names this group and member.
 
@@ -120,35 +126,51 @@ class OwnGroup:
         """Begin with this document: that of a group just founded or joined."""
         with self._lock:
             self._replace(document)
-        self._on_change()
+        self._on_change(True)
 
-    def take(self, offered: Document) -> tuple[Event, ...]:
-        """Merge what another member has sent; what was odd about it."""
+    def bring_back(self, document: Document) -> None:
+        """Have a document again that was lost; what others signed with our key is noticed."""
         with self._lock:
-            held = self._document or make_document(offered.founding, [])
-            own = OwnKey(self.identity.key, self._counter())
-            merged = merge(held, offered, own)
-            for event in merged.events:
-                self._note(event)
-            changed = merged.document != self._document
-            if changed:
-                self._replace(merged.document)
+            nothing = make_document(document.founding, [])
+            merged = merge(nothing, document, self._own())
+            self._take(merged.document, merged.events)
+        self._on_change(True)
+
+    def answer(self, who: bytes, call: bytes) -> bytes:
+        """The REPLY to a CALL of a member or a recovery identity; its news are kept before."""
+        with self._lock:
+            found = answer_member(call, who, self._known(), self._own(), self._grants, {})
+            changed = self._take(found.document, found.events)
+        if found.refusal:
+            self._log.warning(f"group {self.name}: {found.refusal}")
         if changed:
-            self._on_change()
-        return merged.events
+            self._on_change(False)
+        return found.reply
+
+    def learn(self, reply: bytes) -> Exchanged:
+        """What a member has answered to `exchange`; its news are kept."""
+        with self._lock:
+            found = read_exchange(reply, self._known(), self._own())
+            changed = self._take(found.merged.document, found.merged.events)
+        if changed:
+            self._on_change(False)
+        return found
+
+    def welcome(self, section: Section) -> None:
+        """Approve a joiner: its section and ours that says so come into the document together."""
+        with self._lock:
+            own = self._own()
+            amended = self._amended(approving(section.key))
+            joiner = make_document(amended.founding, [section])
+            merged = merge(amended, joiner, own)
+            self._take(merged.document, merged.events)
+        self._on_change(True)
 
     def say(self, change: Change) -> None:
         """Sign and keep the next section of this machine."""
         with self._lock:
-            document = self._document
-            if document is None:
-                raise NotAMember(f"the document of the group {self.name} has not come back yet")
-            section = document.section(self.identity.key)
-            least = section.counter + 1 if section else 1
-            counter = self._reserve(least)
-            now_s = int(time.time())
-            self._replace(amend(document, self.identity, counter, now_s, change))
-        self._on_change()
+            self._replace(self._amended(change))
+        self._on_change(True)
 
     def refresh(self, name: str, addresses: tuple[str, ...]) -> None:
         """Say again what has changed about this machine itself, if anything has."""
@@ -160,7 +182,7 @@ class OwnGroup:
                 me,
                 name=name,
                 addresses=addresses,
-                devices=self._member_devices(),
+                devices=self._member_devices(me.devices),
                 recovery=self._recovery(me.recovery),
             )
             if wanted != me:
@@ -170,12 +192,38 @@ class OwnGroup:
         """From now on this recovery key opens what belongs to this machine."""
         keys = derive_recovery(text, self.group_id)
         with self._lock:
+            secrets = self._with_lost_devices()
             for device in self.devices:
                 _put_wrap_key(device, keys.wrap_key)
-            recovery = self._wrapped(keys)
+            escrow = wrap_secrets(secrets, keys.wrap_key)
+            recovery = Recovery(keys.identity.key, keys.identity.certificate, escrow)
             self.say(lambda member: replace(member, recovery=recovery))
 
     # ---- below
+
+    def _known(self) -> Document:
+        if self._document is None:
+            raise NotAMember(f"the document of the group {self.name} has not come back yet")
+        return self._document
+
+    def _own(self) -> OwnKey:
+        return OwnKey(self.identity.key, self._counter())
+
+    def _amended(self, change: Change) -> Document:
+        """With our next section, whose counter is on the disks before it is signed."""
+        document = self._known()
+        section = document.section(self.identity.key)
+        counter = self._reserve(section.counter + 1 if section else 1)
+        return amend(document, self.identity, counter, int(time.time()), change)
+
+    def _take(self, document: Document, events: Iterable[Event]) -> bool:
+        """Keep a merged document and tell what was odd; whether it was new."""
+        for event in events:
+            self._note(event)
+        if document == self._document:
+            return False
+        self._replace(document)
+        return True
 
     def _keys(self) -> AreaKeys:
         keys = self.devices[0].keys
@@ -215,22 +263,28 @@ class OwnGroup:
             self.loud.pop(event.key, None)
             self._log.notice(text)
 
-    def _member_devices(self) -> tuple[MemberDevice, ...]:
-        return tuple(_member_device(device) for device in self.devices)
+    def _member_devices(self, said: Sequence[MemberDevice]) -> tuple[MemberDevice, ...]:
+        """Those that are here, and those that were said before: one may still be brought back."""
+        here = tuple(_member_device(device) for device in self.devices)
+        ids = {device.device_id for device in here}
+        return (*(device for device in said if device.device_id not in ids), *here)
 
     def _recovery(self, present: Recovery | None) -> Recovery | None:
         """As it is, or with a new escrow when the disks are not those that it has."""
         wrap_key = self._keys().wrap_key
         if present is None or wrap_key == NO_WRAP_KEY:
             return present
-        secrets = self._secrets()
+        secrets = self._with_lost_devices()
         if unwrap_secrets(present.escrow, wrap_key) == secrets:
             return present
         return replace(present, escrow=wrap_secrets(secrets, wrap_key))
 
-    def _wrapped(self, keys: RecoveryKeys) -> Recovery:
-        escrow = wrap_secrets(self._secrets(), keys.wrap_key)
-        return Recovery(keys.identity.key, keys.identity.certificate, escrow)
+    def _with_lost_devices(self) -> Secrets:
+        """Our secrets, and what the escrow has of disks that are not here: their replicas are."""
+        me, wrap_key = self.me, self._keys().wrap_key
+        if me is None or me.recovery is None or wrap_key == NO_WRAP_KEY:
+            return self._secrets()
+        return keep_devices(self._secrets(), unwrap_secrets(me.recovery.escrow, wrap_key))
 
     def _secrets(self) -> Secrets:
         me = self.me

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
-from blockrep.agent.held_device import HeldDevice
-from blockrep.agent.jobs import Job, JobTable
+from blockrep.agent.jobs import JobTable
 from blockrep.agent.local_lines import Document
+from blockrep.agent.local_server import Answer
 from blockrep.errors import UsageError
 
-Answer = Document | Job
+Verbs = Mapping[str, Callable[[Document], Answer]]
 
 
 class Requests:
     """The verbs of the local socket."""
 
-    def __init__(self, jobs: JobTable, devices: Sequence[HeldDevice]) -> None:
+    def __init__(self, jobs: JobTable, *verbs: Verbs) -> None:
         self._jobs = jobs
-        self._devices = devices
         self._verbs: dict[str, Callable[[Document], Answer]] = {"jobs": self._list_jobs}
+        for some in verbs:
+            self._verbs |= some
 
     def handle(self, verb: str, arguments: Document) -> Answer:
         """Do what a verb asks; `UsageError` for one that there is not."""

@@ -7,6 +7,7 @@ udev, and tests put a small one in its place.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -63,3 +64,26 @@ class Engine(Protocol):
     def new_recovery_key(self) -> str: ...
 
     def run_agent(self, flags: Document, *, log: TextIO, stop: Stopper) -> None: ...
+
+    def open_replica(
+        self, place: Path, wanted: Document, progress: Progress
+    ) -> AbstractContextManager[Any]: ...
+
+    def describe_replica(self, replica: Any) -> Document: ...
+
+    def restoring(
+        self, replica: Any, target: Path, options: Document
+    ) -> AbstractContextManager[Any]: ...
+
+    def mount_replica(self, request: Document, progress: Progress) -> Document: ...
+
+    def unmount(self, directory: Path) -> None: ...
+
+    def extract_files(
+        self,
+        replica: Any,
+        paths: Sequence[str],
+        into: Path,
+        partition: int | None,
+        progress: Progress,
+    ) -> Sequence[Path]: ...

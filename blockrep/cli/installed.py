@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -91,3 +92,44 @@ class InstalledEngine:
         from blockrep.agent.start import run_agent
 
         run_agent(flags, log=log, stop=stop)
+
+    def open_replica(
+        self, place: Path, wanted: Document, progress: Progress
+    ) -> AbstractContextManager[Any]:
+        from blockrep.cli.replicas import open_replica
+
+        return open_replica(place, wanted, progress)
+
+    def describe_replica(self, replica: Any) -> Document:
+        from blockrep.cli.replicas import describe_replica
+
+        return describe_replica(replica)
+
+    def restoring(
+        self, replica: Any, target: Path, options: Document
+    ) -> AbstractContextManager[Any]:
+        from blockrep.cli.replicas import restoring
+
+        return restoring(replica, target, options)
+
+    def mount_replica(self, request: Document, progress: Progress) -> Document:
+        from blockrep.cli.replicas import mount_replica
+
+        return mount_replica(request, progress)
+
+    def unmount(self, directory: Path) -> None:
+        from blockrep.browse.mount import unmount_epoch
+
+        unmount_epoch(directory)
+
+    def extract_files(
+        self,
+        replica: Any,
+        paths: Sequence[str],
+        into: Path,
+        partition: int | None,
+        progress: Progress,
+    ) -> Sequence[Path]:
+        from blockrep.cli.replicas import extract_from
+
+        return extract_from(replica, paths, into, partition, progress)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from blockrep.cli.bring_back import run_extract, run_mount, run_restore, run_unmount
 from blockrep.cli.changes import run_divide, run_recover, run_undivide
 from blockrep.cli.daemon import run_agent
 from blockrep.cli.document import error_value
@@ -56,6 +57,10 @@ _VERBS: dict[str, Callable[[Session, Namespace], None]] = {
     "takeover": run_takeover,
     "accept": run_accept,
     "jobs": run_jobs,
+    "restore": run_restore,
+    "mount": run_mount,
+    "unmount": run_unmount,
+    "extract": run_extract,
 }
 _MEMORY_HINT = "end other programs; `divide --shadow-dir DIR` keeps the shadow on a disk"
 _WRITERS = {"divide", "undivide", "recover"}

@@ -26,7 +26,7 @@ def _create(session: Session, arguments: Namespace) -> None:
         session, arguments, "group-create", name=arguments.name, **_joining(arguments)
     )
     _report_group(session, answer)
-    _make_recovery_key(session, arguments)
+    _make_recovery_key(session, arguments, answer["group"]["name"])
 
 
 def _join(session: Session, arguments: Namespace) -> None:
@@ -39,7 +39,9 @@ def _join(session: Session, arguments: Namespace) -> None:
         **_joining(arguments),
     )
     _report_group(session, answer)
-    _make_recovery_key(session, arguments)
+    # A member that had only lost what it knew of the group has its recovery key already.
+    if not answer.get("came_back"):
+        _make_recovery_key(session, arguments, answer["group"]["name"])
 
 
 def _joining(arguments: Namespace) -> dict[str, Any]:
@@ -115,8 +117,11 @@ def _report_group(session: Session, answer: Document) -> None:
     session.say(group_lines(answer["group"]))
 
 
-def _make_recovery_key(session: Session, arguments: Namespace) -> None:
-    """Show a new key, or put it into a file, and only then have the agent use it."""
+def _make_recovery_key(session: Session, arguments: Namespace, group: str | None = None) -> None:
+    """Show a new key, or put it into a file, and only then have the agent use it.
+
+    `group` is the one that was just made or joined: the machine may be in others.
+    """
     key = session.engine.new_recovery_key()
     if arguments.recovery_key_file is not None:
         write_key_file(arguments.recovery_key_file, key)
@@ -124,7 +129,7 @@ def _make_recovery_key(session: Session, arguments: Namespace) -> None:
     else:
         session.document["recovery_key"] = key
         session.say(_key_lines(key))
-    ask_agent(session, arguments, "group-recovery", key=key)
+    ask_agent(session, arguments, "group-recovery", key=key, group=group)
 
 
 def _key_lines(key: str) -> list[str]:

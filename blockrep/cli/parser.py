@@ -13,6 +13,7 @@ from typing import NoReturn, TypeVar
 
 from blockrep.cli.exit_codes import exit_codes
 from blockrep.cli.parser_group import Add, add_group_verbs
+from blockrep.cli.parser_restore import add_restore_verbs
 from blockrep.errors import UsageError
 from blockrep.units import parse_share, parse_size
 
@@ -129,6 +130,7 @@ def build_parser() -> Parser:
     _add_confirmation(undivide)
     _add_work_places(undivide)
     add_group_verbs(lambda name, summary, text: _add(verbs, name, summary, text), _nested)
+    add_restore_verbs(lambda name, summary, text: _add(verbs, name, summary, text))
     return parser
 
 

@@ -7,6 +7,7 @@ command before it changes anything, and never turns a change that was completed 
 from __future__ import annotations
 
 import contextlib
+import getpass
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
@@ -104,6 +105,11 @@ class Session:
                 "there is no terminal to ask for confirmation",
                 hint="add --yes to go on without asking, or --dry-run to see the plan",
             )
+
+    def ask_secret(self, question: str) -> str:
+        """Ask on the terminal, without showing what is typed."""
+        with self.stopper.immediate():
+            return getpass.getpass(question, self.stderr).strip()
 
     def confirm(self, question: str) -> None:
         """Ask on standard error; anything but `yes` is `Stopped`."""

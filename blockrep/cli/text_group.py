@@ -132,7 +132,7 @@ def history_lines(history: Document) -> list[str]:
         rows: Rows = [("epoch", "time (UTC)", "consistent", "stored", "holders")]
         rows += [_epoch_row(epoch) for epoch in device["epochs"]]
         lines += [*_indented(table_lines(rows, right=(0, 3))), ""]
-    lines += [f"! {clean(name)} does not answer" for name in history["unreachable"]]
+    lines += [f"! {clean(failure)}" for failure in history["unreachable"]]
     return lines
 
 

@@ -21,6 +21,7 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
+from blockrep.buffers import new_buffer as new_buffer
 from blockrep.errors import (
     DeviceBusy,
     DeviceIO,
@@ -240,11 +241,6 @@ class Device:
         return DeviceIO(
             f"{self.path}: cannot {verb} at byte {offset_bytes}: {os.strerror(error.errno or 0)}"
         )
-
-
-def new_buffer(size_bytes: int) -> memoryview:
-    """Page-aligned memory, fit for direct I/O."""
-    return memoryview(mmap.mmap(-1, size_bytes))
 
 
 def _open(path: Path, writable: bool) -> int:

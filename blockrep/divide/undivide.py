@@ -55,7 +55,7 @@ def plan_undivide(device: Device, request: UndivideRequest, progress: Progress) 
         raise NotDivided(f"{device.path} is not divided")
     area = found[1]
     new_table, notes = plan_undo(table, area, return_swaps=area.host is not None)
-    notes = ("what peers have stored on this disk will be lost", *notes)
+    notes = ("what peers have stored on this disk will be lost", *_key_notes(area), *notes)
     sides = ((table, area), (new_table, None))
     host, blocks = _host_and_goal(device, area, new_table)
     steps = table_stages(device, table, new_table, _area_extent(area))
@@ -76,6 +76,19 @@ def plan_undivide(device: Device, request: UndivideRequest, progress: Progress) 
     except BaseException:
         plan.shadow.close()
         raise
+
+
+def _key_notes(area: Area) -> list[str]:
+    """The keys go with the area: from then on only the recovery key opens this disk's replicas."""
+    if area.keys is None:
+        return []
+    lost = (
+        f"this disk is in the group {area.keys.group_name}, and its keys are lost with the area: "
+        "what peers hold of it can then only be brought back with the recovery key"
+    )
+    if not any(area.keys.wrap_key):
+        return [lost + ", and there is none"]
+    return [lost]
 
 
 def _host_and_goal(device: Device, area: Area, new_table: Table) -> tuple[Host | None, int]:

@@ -16,11 +16,12 @@ from blockrep.group.membership import View, view_group
 from blockrep.group.merge import (
     Event,
     EventKind,
+    Known,
     Merged,
     OwnKey,
-    counters_of,
     merge,
     newer_than,
+    summary_of,
 )
 from blockrep.group.replies import (
     MAX_CALL_BYTES,
@@ -33,7 +34,7 @@ from blockrep.group.replies import (
     parse_reply,
 )
 from blockrep.group.rights import decide_verb
-from blockrep.group.section import MAX_MEMBERS
+from blockrep.group.section import HASH_BYTES, MAX_MEMBERS
 from blockrep.group.strict_json import Fields
 
 # A remote verb, once it is allowed: its arguments to what is answered.
@@ -78,22 +79,32 @@ def answer_member(
         return Answer(build_refusal(PROTOCOL, error.message), document, refusal=text)
 
 
-def build_exchange(document: Document, theirs: Mapping[bytes, int] | None = None) -> bytes:
-    """The CALL that says what we have, and sends what they lack once their counters are known.
+def build_exchange(document: Document, theirs: Mapping[bytes, Known] | None = None) -> bytes:
+    """The CALL that says what we have, and sends what they lack once it is known what they have.
 
     The first call of a connection is made without `theirs`, the second with what `read_exchange`
-    gave, when it gave anything that is lower than ours.
+    gave, when `they_lack` something.
     """
     offered = None if theirs is None else document_object(newer_than(document, theirs))
     return build_call("exchange", summary=_summary(document), document=offered)
 
 
+def build_document_call() -> bytes:
+    """The CALL of one who knows nothing of the group yet: a recovery identity."""
+    return build_call("exchange", summary=[], document=None)
+
+
+def read_document_reply(reply: bytes, group_id: bytes) -> Document:
+    """The whole document that answers it; errors as `read_exchange`."""
+    return read_document(parse_reply(reply).child("document"), group_id)
+
+
 @dataclass(frozen=True, slots=True)
 class Exchanged:
-    """What came back: our document merged with theirs, and their counters."""
+    """What came back: our document merged with theirs, and what they have."""
 
     merged: Merged
-    theirs: dict[bytes, int]
+    theirs: dict[bytes, Known]
 
     @property
     def they_lack(self) -> bool:
@@ -105,12 +116,12 @@ def read_exchange(reply: bytes, document: Document, own: OwnKey) -> Exchanged:
     """What a REPLY to `exchange` says; `NotAMember`, `NotAllowed`, `RecordDamaged`."""
     fields = parse_reply(reply)
     offered = read_document(fields.child("document"), document.group_id)
-    theirs = fields.numbers_by_key("summary", KEY_BYTES, MAX_MEMBERS)
+    theirs = _read_summary(fields)
     return Exchanged(merge(document, offered, own), theirs)
 
 
 def _exchange(fields: Fields, document: Document, own: OwnKey) -> Answer:
-    counters = fields.numbers_by_key("summary", KEY_BYTES, MAX_MEMBERS)
+    theirs = _read_summary(fields)
     after = document
     events: tuple[Event, ...] = ()
     if not fields.is_null("document"):
@@ -120,7 +131,7 @@ def _exchange(fields: Fields, document: Document, own: OwnKey) -> Answer:
         after = merged.document if merged.document != document else document
     reply = build_reply(
         summary=_summary(after),
-        document=document_object(newer_than(after, counters)),
+        document=document_object(newer_than(after, theirs)),
         refused=[e.text for e in events if e.kind in (EventKind.OLD, EventKind.FORK)],
     )
     return Answer(reply, after, events)
@@ -144,5 +155,14 @@ def _remote(
     return Answer(build_reply(result=dict(result)), view.document)
 
 
-def _summary(document: Document) -> dict[str, int]:
-    return {key.hex(): counter for key, counter in counters_of(document).items()}
+def _summary(document: Document) -> list[dict[str, object]]:
+    known = summary_of(document).items()
+    return [{"key": k.hex(), "counter": s.counter, "hash": s.hash.hex()} for k, s in known]
+
+
+def _read_summary(fields: Fields) -> dict[bytes, Known]:
+    rows = fields.children("summary", MAX_MEMBERS)
+    return {
+        row.hex("key", KEY_BYTES): Known(row.number("counter"), row.hex("hash", HASH_BYTES))
+        for row in rows
+    }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -41,6 +41,17 @@ class Secrets:
     def device(self, device_id: bytes) -> DeviceKeys | None:
         """The keys of one device; None where the escrow is older than the device."""
         return next((d for d in self.devices if d.device_id == device_id), None)
+
+
+def keep_devices(now: Secrets, before: Secrets) -> Secrets:
+    """`now`, with the devices of `before` that it does not have: a lost disk's key stays known.
+
+    Only what is past 16 devices is left out, the oldest first.
+    """
+    known = {d.device_id for d in now.devices}
+    kept = [d for d in before.devices if d.device_id not in known]
+    room = MAX_DEVICES - len(now.devices)
+    return replace(now, devices=(*kept[max(0, len(kept) - room) :], *now.devices))
 
 
 def wrap_secrets(secrets: Secrets, wrap_key: bytes) -> bytes:

@@ -40,18 +40,16 @@ class Act(StrEnum):
     DELETE = "delete"
 
 
-DENIABLE = (Act.WRITE, Act.ASSIGN, Act.RESTORE, Act.TAKEOVER)
 Pairs = frozenset[tuple[bytes, bytes]]
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """`verbs` by member; `restore` and `takeover` as (member, owner); `denied` as (owner, act)."""
+    """`verbs` by member; `restore` as (member, owner); `denied` as (owner, act)."""
 
     verbs: Mapping[bytes, frozenset[Verb]] = field(default_factory=dict)
     restore: Pairs = frozenset()
-    takeover: Pairs = frozenset()
     denied: frozenset[tuple[bytes, Act]] = frozenset()
 
     def has_verb(self, key: bytes, verb: Verb) -> bool:
@@ -81,7 +79,6 @@ def build_grants(grants: Grants) -> bytes:
             "version": _VERSION,
             "verbs": {k.hex(): sorted(verbs) for k, verbs in sorted(grants.verbs.items())},
             "restore": [[a.hex(), b.hex()] for a, b in sorted(grants.restore)],
-            "takeover": [[a.hex(), b.hex()] for a, b in sorted(grants.takeover)],
             "denied": [[k.hex(), act] for k, act in sorted(grants.denied)],
         }
     )
@@ -96,7 +93,6 @@ def parse_grants(data: bytes) -> Grants:
     return Grants(
         verbs=_verbs(fields.child("verbs")),
         restore=_pairs(fields, "restore"),
-        takeover=_pairs(fields, "takeover"),
         denied=_denied(fields),
     )
 

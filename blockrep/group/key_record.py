@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from blockrep.disk.area import Area, area_writes, read_area
-from blockrep.disk.area_keys import AreaKeys
+from blockrep.disk.area_keys import COUNTER_LIMIT, AreaKeys
 from blockrep.disk.device import Device
 from blockrep.divide.interrupted import refuse_interrupted
-from blockrep.errors import NotDivided, ProofFailed, UsageError
+from blockrep.errors import NotAMember, NotDivided, ProofFailed, UsageError
 
 KeysChange = Callable[[AreaKeys | None], AreaKeys | None]
 
@@ -57,6 +57,8 @@ def take_keys(device: Device, area_start_bytes: int) -> Area:
 def reserve_counter(device: Device, area_start_bytes: int, at_least: int) -> int:
     """A counter that no section was signed with, `at_least` or higher; it is on the disk now.
 
+    `NotAMember` when there is none left, which only somebody else with the key can have done.
+
     Flushed before it is given out (docs/group-format.md): whatever is cut or lost afterwards, this
     machine never signs a counter twice. One that is not used is a gap, which harms nothing.
     """
@@ -67,6 +69,11 @@ def reserve_counter(device: Device, area_start_bytes: int, at_least: int) -> int
         if before is None:
             raise UsageError(f"{device.path} is in no group")
         found = max(before.counter + 1, at_least)
+        if found >= COUNTER_LIMIT:
+            raise NotAMember(
+                "another machine has used up the counter of this machine's key",
+                hint="leave the group and join it again: that makes a new key",
+            )
         return replace(before, counter=found)
 
     _update(device, area_start_bytes, change)

@@ -49,6 +49,14 @@ class OwnKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """Which section of a member somebody has."""
+
+    counter: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Merged:
     """The document after a merge, and what happened."""
 
@@ -76,15 +84,27 @@ def merge(held: Document, offered: Document, own: OwnKey | None = None) -> Merge
     return Merged(document, tuple(events))
 
 
-def newer_than(document: Document, counters: Mapping[bytes, int]) -> Document:
-    """The sections that somebody with these counters does not have."""
-    sections = (s for s in document.sections if s.counter > counters.get(s.key, 0))
+def newer_than(document: Document, known: Mapping[bytes, Known]) -> Document:
+    """The sections that somebody who has `known` lacks, or has otherwise: so both see a fork."""
+    nothing = Known(0, b"")
+    sections = (s for s in document.sections if _is_news(s, known.get(s.key, nothing)))
     return make_document(document.founding, sections)
 
 
-def counters_of(document: Document) -> dict[bytes, int]:
+def summary_of(document: Document) -> dict[bytes, Known]:
     """What `newer_than` asks for."""
+    return {s.key: Known(s.counter, s.hash) for s in document.sections}
+
+
+def counters_of(document: Document) -> dict[bytes, int]:
+    """The counter of each member's section."""
     return {s.key: s.counter for s in document.sections}
+
+
+def _is_news(section: Section, known: Known) -> bool:
+    if section.counter != known.counter:
+        return section.counter > known.counter
+    return section.hash != known.hash
 
 
 def _judge(held: Section | None, offered: Section, own: OwnKey | None) -> EventKind | None:

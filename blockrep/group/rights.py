@@ -68,6 +68,18 @@ def decide_verb(view: View, grants: Grants, who: bytes, verb: Verb) -> Decision:
     return Decision(ALLOWED, asked)
 
 
+def may_write(view: View, grants: Grants, key: bytes) -> bool:
+    """Whether a connection with this key can be for writing at all; each segment is asked again."""
+    return key in view.members and (key, Act.WRITE) not in grants.denied
+
+
+def readable_owners(view: View, grants: Grants, key: bytes) -> frozenset[bytes]:
+    """Whose replicas a connection with this key may read."""
+    granted = {owner for who, owner in grants.restore if who == key and key in view.members}
+    denied = {owner for owner, act in grants.denied if act is Act.RESTORE}
+    return (owners_of(view, key) | granted) - denied
+
+
 def owners_of(view: View, key: bytes) -> frozenset[bytes]:
     """Whose owner this key can be: a member its own, a recovery identity that of its owner."""
     own = frozenset({key}) if key in view.members else frozenset()
@@ -94,7 +106,7 @@ def _may_read(view: View, grants: Grants, question: Question, asked: str) -> Dec
     """Restoring and taking over: the owner, its recovery key, or who was granted it here."""
     if question.owner in owners_of(view, question.who):
         return Decision(ALLOWED, asked)
-    pairs = grants.restore if question.act is Act.RESTORE else grants.takeover
-    if question.who in view.members and (question.who, question.owner) in pairs:
+    granted = question.who in view.members and (question.who, question.owner) in grants.restore
+    if question.act is Act.RESTORE and granted:
         return Decision(ALLOWED, f"{asked}, as was granted at this machine")
-    return Decision(NO_RIGHT, f"{asked}: that takes the owner's recovery key, or a grant here")
+    return Decision(NO_RIGHT, f"{asked}: that takes the owner's key or recovery key")

@@ -1,6 +1,6 @@
 """The files of a group in the state folder: replaced as a whole, or not at all.
 
-They can be lost: the document comes back from any member, the counter is in the area record.
+They can be lost: any member has the document, and the counter is in the area record.
 """
 
 from __future__ import annotations

@@ -93,7 +93,8 @@ class Fields:
             data = base64.b64decode(value, validate=True)
         except (binascii.Error, ValueError) as error:
             raise self._wrong(name) from error
-        if len(data) > max_bytes:
+        # One text for the same bytes: what was signed and hashed has no other form.
+        if len(data) > max_bytes or to_base64(data) != value:
             raise self._wrong(name)
         return data
 
@@ -127,15 +128,6 @@ class Fields:
         if len(found) != len(rows):
             raise self._wrong(name)
         return found
-
-    def numbers_by_key(self, name: str, length_bytes: int, most: int) -> dict[bytes, int]:
-        """An object from keys in hex to numbers."""
-        fields = self.child(name)
-        if len(fields.values) > most:
-            raise self._wrong(name)
-        return {
-            self._hex_value(key, name, length_bytes): fields.number(key) for key in fields.values
-        }
 
     def _list(self, name: str, most: int) -> list[object]:
         value = self.values.get(name)

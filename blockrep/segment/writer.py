@@ -263,7 +263,11 @@ class EpochWriter:
             raise EpochRefused(f"epoch {epoch.number} is not the one that was begun here")
         if epoch.content_bytes > self._opened.part.geometry.data_bytes:
             raise EpochRefused(f"epoch {epoch.number} is larger than the segment")
-        self._check_parent(epoch.id, epoch.number, epoch.parent)
+        # Its parent is the owner's last epoch, which this segment may have missed; what it follows
+        # here was said, and checked, when it was begun.
+        base = self._opened.base()
+        if base is not None and epoch.number <= base.number:
+            raise EpochRefused(f"epoch {epoch.number} is not newer than epoch {base.number}")
         return epoch
 
     def _after_commit(self, record: bytes, work: Applying) -> tuple[Held, list[Version]]:

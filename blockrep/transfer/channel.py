@@ -7,7 +7,6 @@ it. Each side says ALIVE when it has nothing else to say.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import socket
@@ -19,7 +18,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
-from blockrep.errors import BlockrepError, PeerUnreachable, ProtocolError
+from blockrep.errors import BlockrepError, PeerRefused, PeerUnreachable
 from blockrep.transfer.frames import Frame, Kind, build_header
 from blockrep.transfer.refusals import build_error, error_of, parse_error, refusal_of
 from blockrep.transfer.wire import SMALL_BODY_BYTES, Conversation, FrameReader, Phase
@@ -72,7 +71,7 @@ class Channel:
         self._poll = select.poll()
         self._poll.register(self._wake_fd, select.POLLIN)
         self._poll.register(sock, select.POLLIN)
-        self._broken: PeerUnreachable | None = None
+        self._broken: PeerUnreachable | PeerRefused | None = None
         self._heard_at = self._spoke_at = time.monotonic()
 
     def __enter__(self) -> Channel:
@@ -109,7 +108,7 @@ class Channel:
         views = [memoryview(part) for part in parts if len(part)]
         header = build_header(kind, sum(len(view) for view in views))
         with self._room:
-            if self._failed:
+            if self._failed or self.talk.phase is Phase.ENDED:
                 raise PeerUnreachable(f"the connection to {self.name} is over")
             # The order of the conversation is the order of the queue.
             self.talk.sent(kind)
@@ -164,10 +163,15 @@ class Channel:
         try:
             self._step(timeout_s, reading)
         except OSError as error:
-            self._broken = self._lost(_reason_of(error))
+            self._broken = self._ended_by(error)
             # The peer may have said why before it went: that is taken first.
-            with contextlib.suppress(OSError, PeerUnreachable):
+            try:
                 self._read()
+            except PeerUnreachable:
+                pass
+            except OSError as later:
+                if _is_refusal(later):
+                    self._broken = self._ended_by(later)
             if not self._inbox:
                 raise self._broken from error
 
@@ -234,7 +238,7 @@ class Channel:
                 self.post(Kind.ERROR, build_error(*refusal_of(error)))
             self.flush(timeout_s)
             self._linger()
-        except (PeerUnreachable, ProtocolError, OSError):
+        except (PeerUnreachable, OSError):
             pass  # it is gone, or has ended the conversation itself
         finally:
             self.close()
@@ -254,12 +258,11 @@ class Channel:
 
     def _read(self) -> None:
         for _ in range(CALLS_PER_TURN):
-            try:
-                count = self._sock.recv_into(self._reader.space())
-            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                return
-            if count == 0:
+            count, ended = self._receive(self._reader.space())
+            if ended and not count:
                 raise self._lost("it was closed by the other side")
+            if not count:
+                return
             self.received_bytes += count
             frame = self._reader.filled(count)
             if frame is not None:
@@ -269,6 +272,22 @@ class Channel:
                 if len(self._inbox) >= MAX_WAITING_FRAMES or frame.kind in (Kind.ERROR, Kind.BYE):
                     return
 
+    def _receive(self, space: memoryview) -> tuple[int, bool]:
+        """Fill `space` as far as the peer has sent; how far, and whether nothing more will come.
+
+        A call of `recv_into` gives one TLS record, so this loop is what receiving costs.
+        """
+        receive, done, size = self._sock.recv_into, 0, len(space)
+        try:
+            while done < size:
+                count = receive(space[done:])
+                if not count:
+                    return done, True
+                done += count
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            pass
+        return done, False
+
     def _write(self) -> None:
         for _ in range(CALLS_PER_TURN):
             with self._room:
@@ -277,11 +296,21 @@ class Channel:
                 return
             count = 0
             try:
-                count = self._sock.send(view)
-            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                return
+                count = self._send(view)
             finally:
                 self._put_back(view[count:], count)
+            if count < len(view):
+                return
+
+    def _send(self, view: memoryview) -> int:
+        """Hand on what the kernel takes; as in `_receive`, a call sends one TLS record."""
+        send, done, size = self._sock.send, 0, len(view)
+        try:
+            while done < size:
+                done += send(view[done:])
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            pass
+        return done
 
     def _put_back(self, rest: memoryview, count: int) -> None:
         with self._room:
@@ -307,11 +336,22 @@ class Channel:
         elif now - self._heard_at > self._silence_s:
             raise self._lost(f"nothing was heard for {self._silence_s:.0f} s")
 
+    def _ended_by(self, error: OSError) -> PeerUnreachable | PeerRefused:
+        lost = self._lost(_reason_of(error))
+        if _is_refusal(error):
+            return PeerRefused(f"{self.name} does not know this machine as a member")
+        return lost
+
     def _lost(self, why: str) -> PeerUnreachable:
         with self._room:
             self._failed = True
             self._room.notify_all()
         return PeerUnreachable(f"the connection to {self.name} was lost: {why}")
+
+
+def _is_refusal(error: OSError) -> bool:
+    """In TLS 1.3 a server refuses a client's certificate only after the client's handshake."""
+    return isinstance(error, ssl.SSLError) and "ALERT_UNKNOWN_CA" in (error.reason or "")
 
 
 def _reason_of(error: OSError) -> str:

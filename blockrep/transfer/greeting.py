@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from blockrep.errors import PeerRefused, ProtocolError, VersionUnknown
+from blockrep.errors import NotAMember, ProtocolError, VersionUnknown
 from blockrep.transfer.channel import Channel
 from blockrep.transfer.frames import Kind
 from blockrep.transfer.messages import Hello
@@ -40,7 +40,7 @@ class Greeting:
 def greet(channel: Channel, me: Self, purpose: Purpose, peer_key: bytes) -> Greeting:
     """The client's side. `peer_key` is the key that TLS has proven.
 
-    `VersionUnknown`, `PeerRefused` when the server says another key or group than it should.
+    `VersionUnknown`, `NotAMember` when the server says another key or group than it should.
     """
     own_nonce = secrets.token_bytes(NONCE_BYTES)
     channel.post(Kind.HELLO, _hello(me, purpose, own_nonce))
@@ -48,7 +48,7 @@ def greet(channel: Channel, me: Self, purpose: Purpose, peer_key: bytes) -> Gree
     version = _common_version(peer)
     _check_key(peer, peer_key)
     if peer.group_id != me.group_id:
-        raise PeerRefused(f"{channel.name} is in another group")
+        raise NotAMember(f"{channel.name} is in another group")
     channel.talk.greeted(purpose)
     return Greeting(version, purpose, peer, peer.nonce, own_nonce)
 
@@ -56,7 +56,7 @@ def greet(channel: Channel, me: Self, purpose: Purpose, peer_key: bytes) -> Gree
 def answer_greeting(channel: Channel, me: Self, peer_key: bytes | None) -> Greeting:
     """The server's side. `peer_key` is None for a client without a certificate, who may only join.
 
-    `VersionUnknown`, `ProtocolError`, `PeerRefused`: to be told to the client with `Channel.end`.
+    `VersionUnknown`, `ProtocolError`, `NotAMember`: to be told to the client with `Channel.end`.
     """
     peer = Hello.parse(channel.receive(GREETING_S).body)
     version = _common_version(peer)
@@ -65,13 +65,18 @@ def answer_greeting(channel: Channel, me: Self, peer_key: bytes | None) -> Greet
         _check_key(peer, peer_key)
     if purpose is not Purpose.JOIN:
         if peer_key is None:
-            raise PeerRefused("without a certificate only a join is possible")
+            raise NotAMember("without a certificate only a join is possible")
         if peer.group_id != me.group_id:
-            raise PeerRefused("this machine is not in that group")
+            raise NotAMember("this machine is not in that group")
     nonce = secrets.token_bytes(NONCE_BYTES)
     channel.post(Kind.HELLO, _hello(me, purpose, nonce))
     channel.talk.greeted(purpose)
     return Greeting(version, purpose, peer, nonce, nonce)
+
+
+def hello_of(me: Self, purpose: Purpose) -> bytes:
+    """A HELLO for who wants to hear the other side's, and goes."""
+    return _hello(me, purpose, secrets.token_bytes(NONCE_BYTES))
 
 
 def _hello(me: Self, purpose: Purpose, nonce: bytes) -> bytes:
@@ -105,4 +110,4 @@ def _purpose_of(peer: Hello) -> Purpose:
 
 def _check_key(peer: Hello, proven: bytes) -> None:
     if peer.key != proven:
-        raise PeerRefused("the key in HELLO is not that of the certificate")
+        raise NotAMember("the key in HELLO is not that of the certificate")

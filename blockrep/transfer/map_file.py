@@ -6,6 +6,7 @@ go of; the file keeps it.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import tempfile
@@ -55,7 +56,9 @@ class MapFile:
     def close(self) -> None:
         """Let go of the pages; nobody may use `view` after this."""
         self.view.release()
-        self._map.close()
+        # A piece that somebody still looks at, an error's trace above all, keeps the mapping.
+        with contextlib.suppress(BufferError):
+            self._map.close()
 
     def content(self, content_bytes: int) -> memoryview:
         """The pages of so much content, which is at most what the map was made for."""

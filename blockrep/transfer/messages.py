@@ -110,15 +110,20 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the holder has. `state` is as in the segment's header, `record` None for no epoch."""
+    """What the holder has. `state` is as in the segment's header, `record` None for no epoch.
+
+    `fresh`: it was assigned just now, and its map is empty.
+    """
 
     kind: ClassVar[Kind] = Kind.STATE
     _FIELDS: ClassVar = struct.Struct("<16sIIQQ16sQQQ1024s")
     _BASE_LOST: ClassVar = 1
+    _FRESH: ClassVar = 2
 
     segment: bytes
     state: int
     base_lost: bool
+    fresh: bool
     capacity_bytes: int
     map_generation: int
     applying: bytes
@@ -131,7 +136,7 @@ class State:
         return self._FIELDS.pack(
             self.segment,
             self.state,
-            self._BASE_LOST * self.base_lost,
+            self._BASE_LOST * self.base_lost | self._FRESH * self.fresh,
             self.capacity_bytes,
             self.map_generation,
             self.applying,
@@ -150,6 +155,7 @@ class State:
             segment=segment,
             state=state,
             base_lost=bool(flags & cls._BASE_LOST),
+            fresh=bool(flags & cls._FRESH),
             capacity_bytes=capacity,
             map_generation=generation,
             applying=applying,

@@ -11,8 +11,11 @@ from blockrep.errors import (
     EpochRefused,
     HistoryFull,
     NoSuchEpoch,
+    NotAllowed,
+    NotAMember,
     OtherWriter,
     PeerBusy,
+    PeerNotTrusted,
     PeerRefused,
     ProtocolError,
     RecordDamaged,
@@ -42,12 +45,14 @@ class Refusal(IntEnum):
     BUSY = 14
 
 
-# The first class that fits tells the code; the first code of a class is built from it.
+# The first class that fits an error tells the code; the first of a code is built from it.
 _CLASSES: tuple[tuple[Refusal, type[BlockrepError]], ...] = (
     (Refusal.PROTOCOL, ProtocolError),
     (Refusal.VERSION, VersionUnknown),
+    (Refusal.NOT_A_MEMBER, NotAMember),
+    (Refusal.NOT_A_MEMBER, PeerNotTrusted),
     (Refusal.NO_RIGHT, PeerRefused),
-    (Refusal.NOT_A_MEMBER, PeerRefused),
+    (Refusal.NO_RIGHT, NotAllowed),
     (Refusal.NO_SEGMENT, DoesNotFit),
     (Refusal.OTHER_WRITER, OtherWriter),
     (Refusal.BEHIND, ReplicaAhead),
@@ -73,7 +78,7 @@ def refusal_of(error: BlockrepError) -> tuple[Refusal, str]:
 
 def error_of(code: int, text: str, who: str) -> BlockrepError:
     """The error that an ERROR of the peer `who` stands for."""
-    known = dict(_CLASSES).get(Refusal(code)) if code in tuple(Refusal) else None
+    known = dict(reversed(_CLASSES)).get(Refusal(code)) if code in tuple(Refusal) else None
     if known is None:
         return ProtocolError(f"{who} ended the connection with the unknown code {code}: {text}")
     if known is ProtocolError:

@@ -6,12 +6,13 @@ import mmap
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from blockrep.disk.device import Device
 from blockrep.divide.plan import plan_divide
 from blockrep.divide.summary import DivideRequest
+from blockrep.extents import Extent
 from blockrep.progress import Silent
 
 BLOCKREP = Path(sys.executable).with_name("blockrep")
@@ -100,5 +101,18 @@ def move_bytes(image: Path, moves: Iterable[Move]) -> None:
                         assert os.preadv(descriptor, [part], source + at) == len(part)
                         assert os.pwritev(descriptor, [part], target + at) == len(part)
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_extents(image: Path, extents: Sequence[Extent]) -> None:
+    """The floor of every copy: one read of these bytes around the cache."""
+    descriptor = os.open(image, os.O_RDONLY | os.O_DIRECT)
+    try:
+        with mmap.mmap(-1, BUFFER_BYTES) as buffer, memoryview(buffer) as view:
+            for extent in extents:
+                for at in range(extent.start, extent.end, BUFFER_BYTES):
+                    with view[: min(BUFFER_BYTES, extent.end - at)] as part:
+                        assert os.preadv(descriptor, [part], at) == len(part)
     finally:
         os.close(descriptor)

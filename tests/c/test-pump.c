@@ -23,6 +23,7 @@ static const struct br_extent everything = {0, sizeof(disk)};
 
 static atomic_bool disk_hangs;
 static atomic_int reads_that_wait;
+static atomic_long farthest_read;
 
 /* Takes the place of libc's, for a disk that does not answer. */
 ssize_t pread(int fd, void *buffer, size_t length, off_t offset)
@@ -31,6 +32,8 @@ ssize_t pread(int fd, void *buffer, size_t length, off_t offset)
 	while (disk_hangs)
 		usleep(1000);
 	reads_that_wait--;
+	if (offset > farthest_read)
+		farthest_read = offset;
 	return syscall(SYS_pread64, fd, buffer, length, offset);
 }
 
@@ -117,6 +120,24 @@ static void check_failure(uint64_t *state, int fd, uint64_t good)
 	br_pump_close(pump);
 }
 
+/* A disk that fails is left alone from then on, though there is room for more windows. */
+static void check_stop(uint64_t *state, int fd)
+{
+	struct br_pump_request request = random_request(state, fd);
+	struct br_pump *pump = NULL;
+	struct br_batch batch;
+
+	request.workers = 1;
+	request.slots = MAX_TEST_SLOTS;
+	CHECK(ftruncate(fd, 0) == 0);
+	farthest_read = 0;
+	CHECK(br_pump_open(&request, &pump) == 0);
+	CHECK(next_batch(pump, &batch) == -ENODATA && batch.failed_at == 0);
+	usleep(20000);
+	br_pump_close(pump);
+	CHECK(farthest_read < (long)BR_WINDOW_BYTES);
+}
+
 /* The consumer comes back while the disk does not answer; closing waits for it. */
 static void check_waiting(uint64_t *state, int fd)
 {
@@ -180,6 +201,7 @@ int main(void)
 	check_refusals(fd);
 	CHECK(pwrite(fd, disk, sizeof(disk), 0) == (ssize_t)sizeof(disk));
 	check_waiting(&state, fd);
+	check_stop(&state, fd);
 	for (uint64_t round = 0; round < rounds; round++) {
 		CHECK(ftruncate(fd, 0) == 0);
 		CHECK(pwrite(fd, disk, sizeof(disk), 0) == (ssize_t)sizeof(disk));

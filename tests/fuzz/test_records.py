@@ -28,6 +28,7 @@ def sample(name: str) -> bytes:
 
 
 AREA, HEADER = sample("area-v1.hex"), sample("segment-v1.hex")
+AREA_WITH_KEYS = sample("area-keys-v1.hex")
 
 Parser = Callable[[bytes], Area | SegmentHeader | None]
 
@@ -70,6 +71,15 @@ def test_a_mutated_area_with_a_right_checksum(changes: list[tuple[int, int]]) ->
     if isinstance(area, Area):
         assert parse_area(build_area(area)) == area
         assert all(s.end_bytes <= area.disk_bytes for s in area.segments)
+
+
+@settings(max_examples=500)
+@given(st.lists(st.tuples(st.integers(28672, 30800), st.integers(0, 255)), min_size=1, max_size=9))
+def test_mutated_keys_with_a_right_checksum(changes: list[tuple[int, int]]) -> None:
+    area = try_parse(parse_area, mutate(AREA_WITH_KEYS, changes))
+    if isinstance(area, Area):
+        assert area.keys is not None
+        assert parse_area(build_area(area)) == area
 
 
 @settings(max_examples=500)

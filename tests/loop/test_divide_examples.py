@@ -152,7 +152,11 @@ def test_nine_gibibytes_in_one_and_eight(tmp_path: Path) -> None:
     check_divided(disk, GIB, 8, wanted)
     before = digest_from(disk, GIB)
     with filesystem_of(disk, read_only=False) as root:
-        assert fill(root) > 150 * MIB
+        found = os.statvfs(root)
+        free_bytes = found.f_bfree * found.f_frsize
+        assert free_bytes > 160 * MIB
+        # The kernel keeps 16 MiB back for delayed writes, and the last write may fail as a whole.
+        assert fill(root) > free_bytes - 18 * MIB
     assert digest_from(disk, GIB) == before
     fsck(f"{disk}?offset={START_BYTES}")
 

@@ -81,6 +81,15 @@ class Lan:
     def mend(self, number: int) -> None:
         self.switch.run("ip", "link", "set", f"port{number}", "up")
 
+    def slow_down(self, number: int, mbit_s: int) -> None:
+        """Let this machine send only so fast, so that there is time for something to happen."""
+        shape = ("rate", f"{mbit_s}mbit", "burst", "64kb", "latency", "200ms")
+        machine = self.machines[number - 1]
+        machine.run("tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", *shape)
+
+    def speed_up(self, number: int) -> None:
+        self.machines[number - 1].run("tc", "qdisc", "del", "dev", "eth0", "root")
+
 
 @contextlib.contextmanager
 def lan(machines: int) -> Iterator[tuple[Lan, Sequence[str]]]:

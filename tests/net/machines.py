@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,16 @@ class Machines:
 
     network: Lan
     all: list[Machine]
+    stack: contextlib.ExitStack
+    divide: Callable[[Path, int], None]
+
+    def give_new_disk(self, machine: Machine, seed: int) -> None:
+        """A divided disk of no group in the place of its only one; the old one is returned to by
+        putting its image back."""
+        image = machine.folder / f"disk{seed}.img"
+        self.divide(image, seed)
+        machine.images[0] = image
+        machine.disks[0] = self.stack.enter_context(loop_device(image))
 
     def __getitem__(self, number: int) -> Machine:
         return self.all[number]
@@ -164,6 +174,10 @@ def machines(
     """So many machines with divided disks, their agents running."""
     with contextlib.ExitStack() as stack:
         network, addresses = stack.enter_context(lan(count))
+
+        def divide(image: Path, seed: int) -> None:
+            divided_disk(image, disk_bytes, first, peers, content_bytes, seed)
+
         made = []
         for number, (namespace, address) in enumerate(
             zip(network.machines, addresses, strict=True), 1
@@ -172,7 +186,7 @@ def machines(
             place.mkdir()
             images = [place / f"disk{n}.img" for n in range(disks)]
             for n, image in enumerate(images):
-                divided_disk(image, disk_bytes, first, peers, content_bytes, seed=number * 100 + n)
+                divide(image, number * 100 + n)
             loops = [stack.enter_context(loop_device(image)) for image in images]
             machine = Machine(f"m{number}", number, namespace, address, place, images, loops)
             stack.callback(_clear, machine)
@@ -180,7 +194,7 @@ def machines(
         if start:
             for machine in made:
                 machine.start()
-        yield Machines(network, made)
+        yield Machines(network, made, stack, divide)
 
 
 def _clear(machine: Machine) -> None:

@@ -32,7 +32,7 @@ from blockrep.agent.limits import (
     MAX_WITHOUT_KEY,
     ConnectionLimits,
 )
-from blockrep.agent.listener import Listener
+from blockrep.agent.listener import Connection, Listener
 from blockrep.agent.local_client import LocalClient
 from blockrep.agent.local_lines import (
     MAX_REQUEST_BYTES,
@@ -282,10 +282,10 @@ def test_the_port_serves_within_its_limits_and_ends_all() -> None:
     served: list[str] = []
     waiting = threading.Event()
 
-    def serve(client: socket.socket, address: str) -> None:
-        served.append(address)
+    def serve(connection: Connection) -> None:
+        served.append(connection.address)
         waiting.set()
-        client.recv(1)
+        connection.socket.recv(1)
 
     log = Log(io.StringIO(), prefixed=False)
     listener = Listener(Address("127.0.0.1", 0), serve, ConnectionLimits(), log)
@@ -307,7 +307,7 @@ def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(errors.UsageError, match=f"127.0.0.1:{port}"):
-            Listener(Address("127.0.0.1", port), lambda client, a: None, ConnectionLimits(), log)
+            Listener(Address("127.0.0.1", port), lambda connection: None, ConnectionLimits(), log)
 
 
 # -- the local socket

