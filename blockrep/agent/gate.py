@@ -49,6 +49,7 @@ class Gate:
         if context is None:
             return  # a machine without a group has nothing to say
         with _shake_hands(connection.socket, context) as secure:
+            connection.settle()
             seat = self._seats.of_context(secure.context)
             if seat is not None:
                 self._speak(connection, secure, seat)

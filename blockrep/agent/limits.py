@@ -12,6 +12,8 @@ MAX_CONNECTIONS = 64
 MAX_PER_MEMBER = 8
 MAX_WITHOUT_KEY = 2
 MAX_NEW_PER_SECOND = 10
+# Of one address: who says nothing must not keep the others out.
+MAX_UNPROVEN = 8
 # Addresses of which something is remembered: a flood of forged ones must not take memory.
 _MAX_ADDRESSES = 1024
 _WINDOW_S = 1.0
@@ -24,15 +26,28 @@ class ConnectionLimits:
         self._lock = threading.Lock()
         self._total = 0
         self._per_key: Counter[bytes] = Counter()
+        self._unproven: Counter[str] = Counter()
         self._recent: dict[str, deque[float]] = {}
 
     def admit(self, address: str, now_s: float) -> bool:
-        """Whether one more from this address may begin; it then counts until `leave`."""
+        """Whether one more from this address may begin.
+
+        It then counts until `leave`, and until `settle` as one of which nothing is known.
+        """
         with self._lock:
-            if self._total >= MAX_CONNECTIONS or not self._is_slow_enough(address, now_s):
+            full = self._total >= MAX_CONNECTIONS or self._unproven[address] >= MAX_UNPROVEN
+            if full or not self._is_slow_enough(address, now_s):
                 return False
             self._total += 1
+            self._unproven[address] += 1
             return True
+
+    def settle(self, address: str) -> None:
+        """The handshake of one from this address is over, or it has ended before."""
+        with self._lock:
+            self._unproven[address] -= 1
+            if not self._unproven[address]:
+                del self._unproven[address]
 
     def name(self, key: bytes | None) -> bool:
         """Whether one more of this member, or of nobody (None), may go on."""

@@ -24,13 +24,21 @@ class Connection:
     group that it came for.
     """
 
-    def __init__(self, client: socket.socket, address: str) -> None:
+    def __init__(self, client: socket.socket, address: str, limits: ConnectionLimits) -> None:
         self.socket = client
         self.address = address
+        self._limits = limits
+        self._settled = False
         self.key: bytes | None = None
         self.group_id: bytes | None = None
         # TLS takes the descriptor over; this one stays ours to cut.
         self._handle = client.dup()
+
+    def settle(self) -> None:
+        """The handshake is over: it is known who is there, or that it is nobody."""
+        if not self._settled:
+            self._settled = True
+            self._limits.settle(self.address)
 
     def cut(self) -> None:
         """End both ways at once: whoever waits in it wakes."""
@@ -38,8 +46,11 @@ class Connection:
             self._handle.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
+        """Let go of it; it does not count any more."""
         self.socket.close()
         self._handle.close()
+        self.settle()
+        self._limits.leave()
 
 
 Serve = Callable[[Connection], None]
@@ -97,7 +108,7 @@ class Listener:
             if not self._limits.admit(address, time.monotonic()):
                 client.close()
                 continue
-            self._begin(Connection(client, address))
+            self._begin(Connection(client, address, self._limits))
 
     def _begin(self, connection: Connection) -> None:
         thread = threading.Thread(
@@ -118,7 +129,6 @@ class Listener:
             with self._lock:
                 del self._open[threading.current_thread()]
             connection.close()
-            self._limits.leave()
 
 
 def _listen(address: Address) -> socket.socket:

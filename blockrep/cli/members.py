@@ -8,7 +8,7 @@ from typing import Any
 
 from blockrep.cli.asking import ask_agent, ask_with
 from blockrep.cli.document import Document
-from blockrep.cli.recovery_file import write_key_file
+from blockrep.cli.recovery_file import check_key_place, write_key_file
 from blockrep.cli.session import Session
 from blockrep.cli.terminal import clean
 from blockrep.cli.text_group import group_lines, waiting_lines
@@ -22,14 +22,17 @@ def run_group(session: Session, arguments: Namespace) -> None:
 
 
 def _create(session: Session, arguments: Namespace) -> None:
+    check_key_place(arguments.recovery_key_file)
     answer = ask_agent(
         session, arguments, "group-create", name=arguments.name, **_joining(arguments)
     )
-    _report_group(session, answer)
-    _make_recovery_key(session, arguments, answer["group"]["name"])
+    group = answer["group"]["name"]
+    _make_recovery_key(session, arguments, group)
+    _report_group(session, ask_agent(session, arguments, "group-show", group=group))
 
 
 def _join(session: Session, arguments: Namespace) -> None:
+    check_key_place(arguments.recovery_key_file)
     answer = ask_with(
         session,
         arguments,
@@ -38,10 +41,11 @@ def _join(session: Session, arguments: Namespace) -> None:
         code=arguments.code,
         **_joining(arguments),
     )
-    _report_group(session, answer)
+    group = answer["group"]["name"]
     # A member that had only lost what it knew of the group has its recovery key already.
     if not answer.get("came_back"):
-        _make_recovery_key(session, arguments, answer["group"]["name"])
+        _make_recovery_key(session, arguments, group)
+    _report_group(session, ask_agent(session, arguments, "group-show", group=group))
 
 
 def _joining(arguments: Namespace) -> dict[str, Any]:

@@ -10,6 +10,16 @@ from blockrep.errors import UsageError
 MAX_KEY_FILE_BYTES = 4096
 
 
+def check_key_place(path: Path | None) -> None:
+    """`UsageError` where a key could not be written: asked before there is a key."""
+    if path is None:
+        return
+    if os.path.lexists(path):
+        raise UsageError(f"{path} exists already; a recovery key overwrites nothing")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise UsageError(f"cannot write to {path.absolute().parent}")
+
+
 def write_key_file(path: Path, key: str) -> None:
     """A new file with the key; `UsageError` where there is a file already, or none can be made."""
     try:

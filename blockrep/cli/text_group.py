@@ -96,11 +96,15 @@ def _replica_row(replica: Document) -> tuple[str, ...]:
 
 
 def _history_text(replica: Document) -> str:
-    if replica["versions"] is None:
+    versions, days = replica["versions"], replica["history_days"]
+    if versions is None:
         return "-"
-    days = replica["history_days"]
-    span = "" if days is None else f", {days:.1f} days"
-    return f"{replica['versions']} versions{span}"
+    count = "1 version" if versions == 1 else f"{versions} versions"
+    return count if days is None else f"{count}, {_span_text(days * 86400)}"
+
+
+def _span_text(seconds: float) -> str:
+    return format_duration(seconds) if seconds < 86400 else f"{seconds / 86400:.1f} days"
 
 
 def _held_lines(held: Sequence[Document]) -> list[str]:

@@ -196,6 +196,11 @@ class EpochWriter:
         if work is not None and (chunks is None or work.is_pending(chunks)):
             work.drain()
 
+    def rest(self) -> None:
+        """Nothing has come for a while: keep no memory for it."""
+        if self._work is not None:
+            self._work.rest()
+
     def _working(self) -> Applying:
         if self._work is None:
             raise ProtocolError("no epoch was begun")

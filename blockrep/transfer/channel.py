@@ -286,6 +286,10 @@ class Channel:
                 done += count
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             pass
+        except OSError:
+            # What came before the end may be the reason for it; the next call meets the end again.
+            if not done:
+                raise
         return done, False
 
     def _write(self) -> None:

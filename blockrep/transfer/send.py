@@ -24,7 +24,7 @@ from blockrep.pump import Batch, Pump
 from blockrep.segment.epoch import NO_ID, Epoch, build_epoch
 from blockrep.transfer.greeting import Self
 from blockrep.transfer.kept import Kept, KeptMap
-from blockrep.transfer.map_file import MapFile
+from blockrep.transfer.map_file import MapFile, Trail
 from blockrep.transfer.messages import Open
 from blockrep.transfer.receipt import Receipt
 from blockrep.transfer.sender import HolderLink, Job, Mode, Sender, Stage, Start
@@ -220,7 +220,7 @@ class _Run:
         """Read these extents once and give each of these holders its part."""
         plan, content = self._plan, self._area.content_bytes
         done = _Progressed(self._progress, used)
-        pages = new.content(content)
+        pages, trail = new.content(content), Trail(new)
         with Pump(plan.device.bulk_fd, content, used, plan.data_key, pages) as pump:
             for batch in pump:
                 self._progress.check()
@@ -228,7 +228,7 @@ class _Run:
                 if not again:
                     self._stored_bytes += packed_bytes(batch.masks)
                     done.reached((batch.first_chunk + len(batch.masks)) * CHUNK_BYTES)
-                new.passed(batch.first_chunk)
+                trail.passed(batch.first_chunk)
                 if all(sender.is_over for sender in senders):
                     break
         for sender in senders:

@@ -29,7 +29,7 @@ from blockrep.transfer.bulk import (
 )
 from blockrep.transfer.channel import Channel
 from blockrep.transfer.frames import Frame, Kind
-from blockrep.transfer.map_file import MapFile
+from blockrep.transfer.map_file import MapFile, Trail
 from blockrep.transfer.window import Window
 
 WAITING_WINDOWS = 4
@@ -85,6 +85,7 @@ class Stream:
         self._compared_bytes = 0
         self._sent: dict[int, frozenset[int]] = {}
         self._emptied_to = 0
+        self._trails = [Trail(file) for file in (base, new) if file is not None]
 
     # ---- for the thread that reads the disk
 
@@ -196,6 +197,8 @@ class Stream:
     def _empty_to(self, end: int) -> None:
         """Tell of the chunks before `end` that hold nothing any more and are not yet told of."""
         if self._base is None:
+            for trail in self._trails:
+                trail.passed(end)
             return
         for first in range(self._emptied_to, end, MAP_STEP):
             count = min(MAP_STEP, end - first)
@@ -204,8 +207,9 @@ class Stream:
                 chunk = first + index
                 if not get_entry(self._new.view, 0, chunk).mask:
                     self._add(SentChunk(chunk, 0, 0, NO_DIGEST), b"")
-            self._base.passed(first)
             self._flush_chunks()
+            for trail in self._trails:
+                trail.passed(first)
         self._emptied_to = max(self._emptied_to, end)
 
     # ---- comparing

@@ -29,6 +29,7 @@ from blockrep.agent.limits import (
     MAX_CONNECTIONS,
     MAX_NEW_PER_SECOND,
     MAX_PER_MEMBER,
+    MAX_UNPROVEN,
     MAX_WITHOUT_KEY,
     ConnectionLimits,
 )
@@ -253,9 +254,24 @@ def test_so_many_connections_and_no_more() -> None:
 
 def test_one_address_comes_only_so_fast() -> None:
     limits = ConnectionLimits()
-    assert sum(limits.admit("a", 0.01 * n) for n in range(50)) == MAX_NEW_PER_SECOND
+
+    def try_at(now_s: float) -> bool:
+        admitted = limits.admit("a", now_s)
+        if admitted:
+            limits.settle("a")
+        return admitted
+
+    assert sum(try_at(0.01 * n) for n in range(50)) == MAX_NEW_PER_SECOND
     assert limits.admit("b", 0.5)
-    assert limits.admit("a", 1.6)
+    assert try_at(1.6)
+
+
+def test_who_says_nothing_does_not_keep_the_others_out() -> None:
+    limits = ConnectionLimits()
+    assert sum(limits.admit("a", float(n)) for n in range(50)) == MAX_UNPROVEN
+    assert limits.admit("b", 0.0)
+    limits.settle("a")
+    assert limits.admit("a", 60.0)
 
 
 def test_so_many_of_one_member_and_fewer_of_nobody() -> None:
@@ -270,6 +286,7 @@ def test_many_forged_addresses_are_not_remembered_for_ever() -> None:
     limits = ConnectionLimits()
     for number in range(5000):
         if limits.admit(str(number), 0.0):
+            limits.settle(str(number))
             limits.leave()
     assert len(limits._recent) <= 1024
     assert limits.admit("late", 5.0)
@@ -294,10 +311,10 @@ def test_the_port_serves_within_its_limits_and_ends_all() -> None:
     assert waiting.wait(WAIT_S)
     for client in clients:
         client.settimeout(WAIT_S)
-    assert [client.recv(1) for client in clients[MAX_NEW_PER_SECOND:]] == [b""] * 4
+    assert [client.recv(1) for client in clients[MAX_UNPROVEN:]] == [b""] * 6
     listener.close(WAIT_S)
     assert clients[0].recv(1) == b""
-    assert served == ["127.0.0.1"] * MAX_NEW_PER_SECOND
+    assert served == ["127.0.0.1"] * MAX_UNPROVEN
     for client in clients:
         client.close()
 

@@ -79,6 +79,7 @@ def test_create_shows_the_recovery_key_before_the_agent_uses_it(
     assert engine.asked == [
         ("group-create", {"name": "family", "encrypt": True}),
         ("group-recovery", {"key": "BR1-AAAAA-BBBBB", "group": "family"}),
+        ("group-show", {"group": "family"}),
     ]
 
 
@@ -100,6 +101,9 @@ def test_a_key_that_cannot_be_kept_is_not_used(
     assert (code, engine.asked) == (2, [])
     assert "exists already" in err
     assert (tmp_path / "key").read_text() == "an older key"
+    assert run("group", "create", "x", "--recovery-key-file", tmp_path / "key")[0] == 2
+    assert run("group", "join", "x", "--recovery-key-file", tmp_path / "no/where")[0] == 2
+    assert engine.asked == []
 
 
 def test_join_tells_the_digits_at_once(run: Run, engine: FakeEngine) -> None:
