@@ -38,16 +38,16 @@ class Layout:
 @st.composite
 def layouts(draw: st.DrawFn) -> Layout:
     kind = draw(st.sampled_from(["gpt", "dos"]))
-    spans = tuple(draw(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 8)), min_size=1,
+    spans = tuple(draw(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 8)), min_size=2,
                                 max_size=5)))  # fmt: skip
     sizes = st.sampled_from([512, 4096])
     sector_bytes = draw(sizes)
     target_sector_bytes = draw(sizes)
-    blocks = draw(st.integers(1 * 256, 80 * 256))
+    blocks = draw(st.one_of(st.integers(60 * 256, 80 * 256), st.integers(256, 80 * 256)))
     return Layout(
         kind,
         spans,
-        draw(st.integers(0, len(spans))),
+        len(spans) - draw(st.integers(0, len(spans))),
         draw(st.integers(0, min(3, len(spans)))),
         sector_bytes,
         target_sector_bytes,
@@ -78,7 +78,7 @@ def read_first_area(path: Path, content_bytes: int, sector_bytes: int) -> Device
     return device
 
 
-@settings(max_examples=40)
+@settings(max_examples=80)
 @given(layouts())
 def test_what_was_in_the_first_area_is_there_and_nothing_else(layout: Layout) -> None:
     text, content = script(layout)
