@@ -66,7 +66,7 @@ def as_disk(image: Path, sector_bytes: int, *, read_only: bool = True) -> Iterat
 
 def _wait_until_free(node: Path, image: Path) -> None:
     """Whoever looks at all block devices just then keeps the binding for a moment longer."""
-    for _ in range(400):
+    for _ in range(2000):
         try:
             bound = Path("/sys/block", node.name, "loop/backing_file").read_text().strip()
         except OSError:

@@ -96,11 +96,6 @@ def summary_of(document: Document) -> dict[bytes, Known]:
     return {s.key: Known(s.counter, s.hash) for s in document.sections}
 
 
-def counters_of(document: Document) -> dict[bytes, int]:
-    """The counter of each member's section."""
-    return {s.key: s.counter for s in document.sections}
-
-
 def _is_news(section: Section, known: Known) -> bool:
     if section.counter != known.counter:
         return section.counter > known.counter

@@ -41,11 +41,6 @@ def first_section(
     return sign_section(member, identity)
 
 
-def own_member(document: Document, identity: Identity) -> Member:
-    """What this machine has said last; `NotAMember` when the document has nothing of it."""
-    return _own(document, identity).member
-
-
 def amend(
     document: Document, identity: Identity, counter: int, now_s: int, change: Change
 ) -> Document:

@@ -60,8 +60,7 @@ class Applying:
         self._has_versions = has_versions
         self._damaged = damaged
         self._chunks = part.geometry.data_bytes // CHUNK_BYTES
-        self._old = new_buffer(PAGE_ENTRIES * CHUNK_BYTES)
-        self._sent = new_buffer(GROUP_BYTES)
+        self._take_buffers()
         self._sent_bytes = 0
         self._runs: list[list[int]] = []  # [place in the segment, place in _sent, length]
         self._pending: set[int] = set()
@@ -101,6 +100,18 @@ class Applying:
         self._runs.clear()
         self._pending.clear()
         self._sent_bytes = 0
+
+    def rest(self) -> None:
+        """Bring the group to the disk and give the memory back, until something comes again."""
+        self.drain()
+        self._take_buffers()
+        if self.log is not None:
+            self.log.give_back()
+
+    def _take_buffers(self) -> None:
+        """New ones take no memory before they are written."""
+        self._old = new_buffer(PAGE_ENTRIES * CHUNK_BYTES)
+        self._sent = new_buffer(GROUP_BYTES)
 
     def _check(self, items: Sequence[Item], blocks: memoryview) -> None:
         last, wanted = -1, 0

@@ -90,6 +90,11 @@ class RingLog:
         self._ring.write(start, self._buffer[: self._pending * BLOCK_BYTES])
         self._pending = 0
 
+    def give_back(self) -> None:
+        """Give the memory of the buffer back, when nothing is pending."""
+        if not self._pending:
+            self._buffer = new_buffer(BUFFER_PAGES * BLOCK_BYTES)
+
     def _next(self, data_pages: int, header_pages: int) -> Batch:
         stamp = self._stamp()
         return replace(

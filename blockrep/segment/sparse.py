@@ -10,7 +10,10 @@ from blockrep.segment.geometry import MAP_PAGE_BYTES
 
 
 def sparse_array(kind: Literal["B", "H", "Q"], count: int) -> memoryview:
-    """Zeros of a kind of `struct`; a page of memory is only taken when it is written."""
-    item = struct.calcsize(kind)
-    length = -(-max(1, count) * item // MAP_PAGE_BYTES) * MAP_PAGE_BYTES
-    return memoryview(mmap.mmap(-1, length)).cast(kind)
+    """Zeros, a number for each chunk; a page of memory is only taken when it is written.
+
+    Private, because reading a page of shared memory takes it.
+    """
+    length = -(-max(1, count) * struct.calcsize(kind) // MAP_PAGE_BYTES) * MAP_PAGE_BYTES
+    memory = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return memoryview(memory).cast(kind)

@@ -36,6 +36,7 @@ from blockrep.segment.writer import EpochWriter
 
 MAX_MAP_PAGES = 256
 SAVE_CLOCKS_S = 3600
+REST_S = 60  # after so long without news an epoch gives its memory back
 UNFINISHED_LIMIT_S = 7 * 86_400  # after so long without news an epoch that was cut is undone
 
 
@@ -287,6 +288,8 @@ class Store:
                 return
             if self._writer.is_idle_for(UNFINISHED_LIMIT_S) and not opened.held.base_lost:
                 self._writer.undo()
+            if self._writer.is_idle_for(REST_S):
+                self._writer.rest()
             if not opened.file.is_applying:
                 opened.evict()
             if opened.file.stamp().uptime_s - opened.held.uptime_s >= SAVE_CLOCKS_S:

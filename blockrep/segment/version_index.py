@@ -74,7 +74,7 @@ class VersionIndex:
     def named(self, start: int, count: int) -> list[int]:
         """The chunks of a range that batches name, ascending."""
         places = self._first[start : start + count]
-        if not any(places.tobytes()):
+        if not places.tobytes().strip(b"\0"):
             return []
         return [start + index for index, place in enumerate(places) if place]
 

@@ -43,12 +43,13 @@ def fetch_map(
             asked.append(todo.popleft())
             channel.post(Kind.MAP_GET, MapGet(epoch_id, *asked[-1]).build())
         frame = channel.receive(ANSWER_S)
-        _take(MapPages.parse(frame.body), asked.popleft(), into, mend)
+        first, count = asked.popleft()
+        _take(MapPages.parse(frame.body), first, count, into, mend)
+        into.forget(first, first + count)
         channel.give_back(frame)
 
 
-def _take(found: MapPages, asked: tuple[int, int], into: MapFile, mend: bool) -> None:
-    first, count = asked
+def _take(found: MapPages, first: int, count: int, into: MapFile, mend: bool) -> None:
     if (found.first_page, len(found.pages)) != (first, count * PAGE_BYTES):
         raise ProtocolError(f"pages from {found.first_page} on, asked were {count} from {first}")
     place = into.view[first * PAGE_BYTES :][: len(found.pages)]
@@ -62,7 +63,6 @@ def _take(found: MapPages, asked: tuple[int, int], into: MapFile, mend: bool) ->
         for chunk in range(number * ENTRIES_PER_PAGE, (number + 1) * ENTRIES_PER_PAGE):
             set_entry(page, number, chunk, _UNKNOWN)
         seal_page(page)
-    into.passed((first + count) * ENTRIES_PER_PAGE)
 
 
 def pages_within(capacity_bytes: int, file: MapFile) -> int:

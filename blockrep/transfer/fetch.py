@@ -34,7 +34,7 @@ from blockrep.transfer.bulk import Data, Read, ReadChunk, decode_blocks
 from blockrep.transfer.channel import Channel
 from blockrep.transfer.frames import Frame, Kind
 from blockrep.transfer.greeting import Greeting, Self, greet
-from blockrep.transfer.map_file import MapFile
+from blockrep.transfer.map_file import MapFile, Trail
 from blockrep.transfer.messages import Epochs, Pin, Select, State
 from blockrep.transfer.receipt import Sign
 from blockrep.transfer.takeover import make_takeover
@@ -291,7 +291,7 @@ class RemoteView:
         return not item.damaged and chunk_digest(item.blocks, blocks) == digest
 
     def _stored(self) -> Iterator[tuple[int, int]]:
-        last = chunk_count(self.epoch.content_bytes)
+        last, trail = chunk_count(self.epoch.content_bytes), Trail(self._pages)
         for page in range(map_pages(self.epoch.content_bytes)):
             entries = self._pages.view[
                 page * PAGE_BYTES + PAGE_HEAD_BYTES : (page + 1) * PAGE_BYTES
@@ -302,4 +302,4 @@ class RemoteView:
             for chunk in range(first, min(first + ENTRIES_PER_PAGE, last)):
                 if mask := self.entry(chunk).mask:
                     yield chunk, mask
-            self._pages.passed(first)
+            trail.passed(first)

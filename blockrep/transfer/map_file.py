@@ -18,8 +18,8 @@ from blockrep.chunks import ENTRIES_PER_PAGE, PAGE_BYTES, RootHasher, clear_page
 from blockrep.errors import DeviceIO
 
 PIECE_PAGES = 256
-# Entries of about 12 MiB of the map: the most that is in memory at a time.
-RELEASE_CHUNKS = 3000 * ENTRIES_PER_PAGE
+# What one reader leaves in memory behind it, 2 MiB of the map.
+TRAIL_PAGES = 512
 
 
 class MapFile:
@@ -38,7 +38,6 @@ class MapFile:
                 f"no chunk map of {self.pages * PAGE_BYTES} bytes in {folder}: {error.strerror}"
             ) from error
         self.view = memoryview(self._map)
-        self._released = 0
         for first, piece in self.pieces(self.pages):
             clear_pages(piece, first)
 
@@ -72,13 +71,7 @@ class MapFile:
         for first in range(0, pages, PIECE_PAGES):
             end = min(first + PIECE_PAGES, pages)
             yield first, self.view[first * PAGE_BYTES : end * PAGE_BYTES]
-            self._release(first, end)
-
-    def passed(self, chunk: int) -> None:
-        """What lies before this chunk will not be needed soon."""
-        if chunk - self._released >= RELEASE_CHUNKS:
-            self._release(self._released // ENTRIES_PER_PAGE, chunk // ENTRIES_PER_PAGE)
-            self._released = chunk
+            self.forget(first, end)
 
     def root(self, content_bytes: int) -> bytes:
         """The root of the map of so much content."""
@@ -87,9 +80,25 @@ class MapFile:
             hasher.update(piece)
         return hasher.finish()
 
-    def _release(self, first: int, end: int) -> None:
+    def forget(self, first: int, end: int) -> None:
+        """Let go of the memory of these pages; the file still has them, for whoever looks again."""
         if end > first:
             self._map.madvise(mmap.MADV_DONTNEED, first * PAGE_BYTES, (end - first) * PAGE_BYTES)
+
+
+class Trail:
+    """One thread's way through a map from its first chunk on: what lies behind it is forgotten."""
+
+    def __init__(self, file: MapFile) -> None:
+        self._file = file
+        self._begin = 0
+
+    def passed(self, chunk: int) -> None:
+        """This thread will not look at what lies before this chunk any more."""
+        page = chunk // ENTRIES_PER_PAGE
+        if page - self._begin >= TRAIL_PAGES:
+            self._file.forget(self._begin, page)
+            self._begin = page
 
 
 def _map_file(folder: Path, length_bytes: int) -> mmap.mmap:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from blockrep.chunks import BLOCK_BYTES, ENTRIES_PER_PAGE, changed_chunks, get_entry
-from blockrep.errors import BlockrepError, PeerUnreachable, ProtocolError
+from blockrep.errors import PeerUnreachable, ProtocolError
 from blockrep.transfer.bulk import (
     MAX_CHUNKS,
     MAX_COMPARED,
@@ -29,7 +29,7 @@ from blockrep.transfer.bulk import (
 )
 from blockrep.transfer.channel import Channel
 from blockrep.transfer.frames import Frame, Kind
-from blockrep.transfer.map_file import MapFile
+from blockrep.transfer.map_file import MapFile, Trail
 from blockrep.transfer.window import Window
 
 WAITING_WINDOWS = 4
@@ -74,7 +74,6 @@ class Stream:
         self._packable = packable
         self._room = room
         self._windows: deque[Window | None] = deque()
-        self._cut: BlockrepError | None = None
         self._sequence = 0
         self._answered_at = time.monotonic()
         self._builder: list[tuple[SentChunk, bytes | memoryview]] = []
@@ -85,6 +84,7 @@ class Stream:
         self._compared_bytes = 0
         self._sent: dict[int, frozenset[int]] = {}
         self._emptied_to = 0
+        self._trails = [Trail(file) for file in (base, new) if file is not None]
 
     # ---- for the thread that reads the disk
 
@@ -114,11 +114,6 @@ class Stream:
         self._windows.append(None)
         self._channel.wake()
 
-    def cut(self, reason: BlockrepError) -> None:
-        """Make the thread of the channel end with this error."""
-        self._cut = reason
-        self._channel.wake()
-
     # ---- for the thread of the channel
 
     def run_pass(self) -> None:
@@ -142,10 +137,6 @@ class Stream:
         """The next pass is of chunks that did not fit when they came in part."""
         self._whole, self._emptied_to = True, self._chunks
         self.refused.clear()
-
-    def wait(self, step_s: float = STEP_S) -> None:
-        """Keep the connection alive for a while; `cut` ends it."""
-        self._turn(step_s)
 
     def _next_window(self) -> Window | None:
         while not self._windows:
@@ -196,6 +187,8 @@ class Stream:
     def _empty_to(self, end: int) -> None:
         """Tell of the chunks before `end` that hold nothing any more and are not yet told of."""
         if self._base is None:
+            for trail in self._trails:
+                trail.passed(end)
             return
         for first in range(self._emptied_to, end, MAP_STEP):
             count = min(MAP_STEP, end - first)
@@ -204,8 +197,9 @@ class Stream:
                 chunk = first + index
                 if not get_entry(self._new.view, 0, chunk).mask:
                     self._add(SentChunk(chunk, 0, 0, NO_DIGEST), b"")
-            self._base.passed(first)
             self._flush_chunks()
+            for trail in self._trails:
+                trail.passed(first)
         self._emptied_to = max(self._emptied_to, end)
 
     # ---- comparing
@@ -295,8 +289,6 @@ class Stream:
 
     def _turn(self, timeout_s: float) -> None:
         """Let the connection move and hear what was answered. Nothing is posted here."""
-        if self._cut is not None:
-            raise self._cut
         self._channel.step(timeout_s)
         while (frame := self._channel.take()) is not None:
             self._answered_at = time.monotonic()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from bench.ways import BLOCKREP, run
+from loops import loop_device, mounted
 
 FILES = 500_000
 PER_DIRECTORY = 250
@@ -34,28 +35,24 @@ def _fill(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _build(image: Path, folder: Path) -> None:
+def _build(image: Path) -> None:
     with image.open("wb") as file:
         file.truncate(SIZE_BYTES)
     lazy = "lazy_itable_init=1,lazy_journal_init=1,nodiscard"
     run("mke2fs", "-q", "-t", "ext4", "-E", lazy, image)
-    folder.mkdir()
-    run("mount", "-t", "ext4", "-o", "loop,noatime,noinit_itable", image, folder)
-    try:
-        _fill(folder)
-    finally:
-        run("umount", folder)
+    with loop_device(image) as node, mounted(node, "noinit_itable", read_only=False) as root:
+        _fill(root)
 
 
 @pytest.fixture
-def large_image(pytestconfig: pytest.Config, tmp_path: Path) -> Path:
+def large_image(pytestconfig: pytest.Config) -> Path:
     """Made once and kept in pytest's cache; sparse, some hundred MiB."""
     cache = pytestconfig.cache
     assert cache is not None
     image = cache.mkdir("large-image") / f"1T-{IMAGE_VERSION}.img"
     if not image.exists():
         unfinished = image.with_suffix(".part")
-        _build(unfinished, tmp_path / "mounted")
+        _build(unfinished)
         unfinished.rename(image)
     return image
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from blockrep.group.document import Document, build_document, make_document, parse_document
 from blockrep.group.membership import left_hanging, trusted_certificates, view_group
-from blockrep.group.merge import EventKind, counters_of, merge, newer_than, summary_of
+from blockrep.group.merge import EventKind, merge, newer_than, summary_of
 from blockrep.group.own_section import removing
 from blockrep.group.section import Section, sign_section
 
@@ -48,6 +48,10 @@ def closed(numbers: dict[int, int], variant: int = 0) -> Document:
 DOCUMENTS = st.dictionaries(
     st.integers(0, MEMBERS - 1), st.integers(1, COUNTERS), max_size=MEMBERS
 ).map(closed)
+
+
+def counters_of(document: Document) -> dict[bytes, int]:
+    return {section.key: section.counter for section in document.sections}
 
 
 @given(DOCUMENTS, DOCUMENTS)

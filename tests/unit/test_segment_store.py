@@ -184,7 +184,7 @@ def test_a_record_must_be_that_of_the_epoch(case: Case) -> None:
         good[:900] + bytes(60) + good[960:],
         Owner(seed=3, number=1, last=case.owner.last).record(new, CONTENT),
         replace(case.owner, attempt=1).record(new, CONTENT),
-        replace(case.owner, last=b"x" * 16).record(new, CONTENT),
+        replace(case.owner, number=0, attempt=1).record(new, CONTENT),
         replace(case.owner, device=b"x" * 16).record(new, CONTENT),
         case.owner.record(case.blocks, CONTENT),
         case.owner.record(new, 4 * MIB),
@@ -443,6 +443,20 @@ def test_an_epoch_that_nobody_goes_on_with_is_undone(case: Case) -> None:
     assert case.store.info.state is SegmentState.SETTLED
     assert case.store.info.map_generation == generation + 1
     assert case.reads(case.owner.last, case.blocks)
+
+
+def test_an_epoch_that_rests_is_gone_on_with(case: Case) -> None:
+    new = case.change(60)
+    chunks = differing_chunks(case.blocks, new)
+    case.begin()
+    for part in (chunks[::2], chunks[1::2]):
+        for items, blocks in messages(part, new, case.blocks, 4):
+            assert case.store.apply(items, blocks) == []
+        case.clock.go_on(100)
+        case.store.tick()
+    case.store.commit(case.owner.record(new, CONTENT))
+    case.owner.committed()
+    assert case.reads(case.owner.last, new)
 
 
 def test_uptime_is_counted_over_restarts(case: Case) -> None:
