@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from blockrep.chunks import PAGE_BYTES, RootHasher, map_pages
 from blockrep.segment.assignment import Held
-from blockrep.segment.chunk_map import ChunkMap
+from blockrep.segment.chunk_map import PIECE_PAGES, ChunkMap
 from blockrep.segment.clock import Clock
 from blockrep.segment.damage import Damage
 from blockrep.segment.epoch import Epoch, parse_epoch
@@ -106,6 +106,14 @@ class Opened:
         for first, pages in self.map.sound_pages():
             hasher.update(memoryview(pages)[: max(0, total - first) * PAGE_BYTES])
         return hasher.finish()
+
+    def has_map_of(self, epoch: Epoch) -> bool:
+        """Whether the map, sound or not, has the root of an epoch."""
+        hasher = RootHasher(epoch.content_bytes)
+        total = map_pages(epoch.content_bytes)
+        for first in range(0, total, PIECE_PAGES):
+            hasher.update(self.map.read(first, min(PIECE_PAGES, total - first)))
+        return hasher.finish() == epoch.root
 
     @contextmanager
     def naming(self, is_named: Callable[[int], bool]) -> Iterator[None]:

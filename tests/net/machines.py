@@ -151,16 +151,16 @@ class Machines:
             bring_in(first, other)
 
 
-def bring_in(member: Machine, joiner: Machine) -> None:
+def bring_in(member: Machine, joiner: Machine, group: str = "test") -> None:
     """The whole way of a join, with both screens compared."""
-    code = member.run("group", "invite")["invitation"]["code"]
+    code = member.run("group", "invite", "--group", group)["invitation"]["code"]
     with joiner.spawn("group", "join", code, "--recovery-key-file", joiner.key_file) as joining:
         wait_for(
             f"{joiner.name} at the door",
-            lambda: member.run("group", "show")["group"]["waiting"],
+            lambda: member.run("group", "show", "--group", group)["group"]["waiting"],
         )
-        (waiting,) = member.run("group", "show")["group"]["waiting"]
-        member.run("group", "approve", waiting["key"], "--yes")
+        (waiting,) = member.run("group", "show", "--group", group)["group"]["waiting"]
+        member.run("group", "approve", waiting["key"], "--yes", "--group", group)
         shown, said = joining.communicate(timeout=COMMAND_S)
         assert joining.returncode == 0, f"{shown}{said}\n{joiner.log}\n{member.log}"
         assert waiting["short_code"] in said

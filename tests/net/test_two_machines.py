@@ -74,6 +74,25 @@ def test_status_tells_what_is_unprotected(pair: Machines) -> None:
     second.stop()
     gone = first.run("status", ok=(101,))["status"]
     assert any("m2 does not answer" in problem for problem in gone["problems"])
+    (replica,) = gone["devices"][0]["replicas"]
+    assert replica["epoch"] == 1  # by its receipt
+
+
+def test_being_stopped_ends_a_backup_at_a_whole_epoch(pair: Machines) -> None:
+    first, second = pair.all
+    first.run("backup")
+    change(first, 12 * MIB)
+    pair.network.slow_down(1, 30)
+    for machine in pair.all:
+        with first.spawn("backup") as running:
+            wait_for("the transfer", lambda: has_sent(first, MIB), 60)
+            machine.stop()
+            running.communicate(timeout=120)
+        assert running.returncode != 0
+        machine.start()
+    pair.network.speed_up(1)
+    assert held_epochs(second) == {"m1": 1}
+    assert first.run("backup")["backup"]["epoch"] == 2
 
 
 def test_both_back_each_other_up_at_once(pair: Machines) -> None:
