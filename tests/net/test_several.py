@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from disks import MIB
 
-from net.machines import Machine, Machines, files_of, machines, write_files
+from net.machines import Machine, Machines, bring_in, files_of, machines, write_files
 
 pytestmark = pytest.mark.root
 
@@ -70,6 +70,30 @@ def test_two_disks_of_one_machine(tmp_path: Path) -> None:
         assert owners_of(first) == [("m2", 1), ("m2", 1)]
         status = second.run("status")["status"]
         assert [device["path"] for device in status["devices"]] == [str(d) for d in second.disks]
+
+
+def test_two_disks_in_two_groups(tmp_path: Path) -> None:
+    with machines(tmp_path, 3, disks=2) as three:
+        first, second, third = three.all
+        for group, disk, other in (("one", 0, second), ("two", 1, third)):
+            key = first.folder / f"key-{group}"
+            words = "--recovery-key-file", key, "--device", first.disks[disk]
+            first.run("group", "create", group, *words)
+            bring_in(first, other, group)
+        assert "several groups" in first.run("group", "show", ok=(2,))["error"]["message"]
+        for disk, group in enumerate(("one", "two")):
+            first.run("backup", first.disks[disk], "--group", group)
+        for other in (second, third):
+            other.run("backup", other.disks[0])
+            assert owners_of(other) == [("m1", 1)]
+        held = first.run("status")["status"]["held"]
+        assert {(s["disk"], s["owner"]) for s in held if s["owner"]} == {
+            (str(first.disks[0]), "m2"),
+            (str(first.disks[1]), "m3"),
+        }
+        first.stop()
+        first.start()
+        assert third.run("backup", third.disks[0])["backup"]["epoch"] == 2
 
 
 def test_no_free_segment_is_refused_with_the_numbers(tmp_path: Path) -> None:
