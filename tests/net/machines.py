@@ -169,14 +169,14 @@ def bring_in(member: Machine, joiner: Machine, group: str = "test") -> None:
 @contextlib.contextmanager
 def machines(
     folder: Path, count: int, *, disks: int = 1, disk_bytes: int = 320 * MIB, peers: int = 2,
-    first: str = "64M", content_bytes: int = 8 * MIB, start: bool = True,
+    first: str = "64M", content_bytes: int = 8 * MIB, history: str = "10%", start: bool = True,
 ) -> Iterator[Machines]:  # fmt: skip
     """So many machines with divided disks, their agents running."""
     with contextlib.ExitStack() as stack:
         network, addresses = stack.enter_context(lan(count))
 
         def divide(image: Path, seed: int) -> None:
-            divided_disk(image, disk_bytes, first, peers, content_bytes, seed)
+            divided_disk(image, disk_bytes, first, peers, content_bytes, seed, history)
 
         made = []
         for number, (namespace, address) in enumerate(
@@ -204,14 +204,21 @@ def _clear(machine: Machine) -> None:
 
 
 def divided_disk(
-    image: Path, size_bytes: int, first: str, peers: int, content_bytes: int, seed: int
+    image: Path,
+    size_bytes: int,
+    first: str,
+    peers: int,
+    content_bytes: int,
+    seed: int,
+    history: str,
 ) -> None:
     """A divided disk with files of random content on it."""
     tree = image.with_suffix(".tree")
     write_files(tree, content_bytes, seed)
     ext_disk(image, size_bytes, tree=tree)
     run("rm", "-rf", tree)
-    run(BLOCKREP, "divide", image, "--first", first, "--peers", peers, "--yes")
+    sizes = "--first", first, "--peers", peers, "--history", history
+    run(BLOCKREP, "divide", image, *sizes, "--yes")
 
 
 def write_files(folder: Path, content_bytes: int, seed: int) -> None:
