@@ -115,8 +115,10 @@ def _name(group: OwnGroup, key: bytes | None, otherwise: str) -> str:
     if key is None:
         return otherwise
     view = group.view
-    for owner in view.recovering.get(key, frozenset()):
-        return f"the recovery key of {view.name(owner)}"
+    # A section may name any key as its recovery key: a member is called by its own word.
+    if key not in view.members:
+        for owner in sorted(view.recovering.get(key, ())):
+            return f"the recovery key of {view.name(owner)}"
     return _section_name(view, key)
 
 

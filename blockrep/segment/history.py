@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from blockrep.segment.epoch import Epoch
 from blockrep.segment.ring_log import Stamp
 
+MAX_VERSIONS = 900  # opening a segment reads a page of each
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -52,13 +54,15 @@ def plan_eviction(
 ) -> int:
     """The new tail: versions fall out, oldest first, until enough is free for the next epoch.
 
+    More than `MAX_VERSIONS` are too many, whatever is free.
     `versions` are oldest first. None falls out whose lock runs, that a reader has pinned, or that
     is the newest consistent epoch there is; and none that is newer than one of these.
     """
     protected = None if present_consistent else _newest_consistent(versions)
     target = wanted_free(ring_pages, last_pages)
     for index, version in enumerate(versions):
-        is_enough = tail + ring_pages - head >= target
+        is_few = len(versions) - index <= MAX_VERSIONS
+        is_enough = is_few and tail + ring_pages - head >= target
         is_kept = version.epoch.id in pinned or version is protected
         if is_enough or is_kept or is_locked(version.since, now, lock_s):
             break

@@ -74,10 +74,15 @@ class EpochWriter:
         opened = self._opened
         if opened.header.held is None:
             return
+        with opened.all_or_again():
+            self._settle(opened.held)
+
+    def _settle(self, held: Held) -> None:
+        opened = self._opened
         # What was read may so far be in a cache of the disk alone, which a cut empties.
         opened.part.flush()
         if not opened.file.is_applying:
-            self._find_lost_header(opened.held)
+            self._find_lost_header(held)
         if opened.file.is_applying:
             self._settle_unfinished(opened.held)
         else:
@@ -330,7 +335,12 @@ class EpochWriter:
         opened = self._opened
         if not opened.file.is_applying:
             return
-        end = self.end
+        opened.part.require_usable()
+        with opened.all_or_again():
+            self._take_back()
+
+    def _take_back(self) -> None:
+        opened, end = self._opened, self.end
         self.forget()
         opened.map.forget()
         held = opened.held
