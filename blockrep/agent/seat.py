@@ -40,6 +40,11 @@ class Seat:
         with self._lock:
             return self._invitations.claims()
 
+    def has_shown_code(self, key: bytes) -> bool:
+        """Whether this key has claimed an invitation that is still open."""
+        with self._lock:
+            return self._invitations.is_claimed_by(key)
+
     def approve(self, key: bytes, code: str) -> None:
         """Let the machine in whose screen shows `code`; `UsageError` when it shows another."""
         with self._lock:
