@@ -32,6 +32,7 @@ from blockrep.transfer.stores import Holder, Peer
 from blockrep.transfer.wire import Phase, Purpose
 
 HANDSHAKE_S = 10.0
+STRANGER_S = 30.0
 
 
 class Gate:
@@ -61,12 +62,12 @@ class Gate:
             key = peer_key(secure)
             connection.key, connection.group_id = key, seat.group.group_id
             name = channel.name = _name(seat.group, key, name)
-            if not self._limits.name(key):
+            if not self._limits.name(key, connection.address):
                 raise PeerBusy("there are as many connections as there may be")
             try:
                 self._enter(channel, seat, key)
             finally:
-                self._limits.unname(key)
+                self._limits.unname(key, connection.address)
         except PeerUnreachable as error:
             channel.close()
             if channel.talk.phase is not Phase.ENDED:  # else it has said good-bye
@@ -85,7 +86,7 @@ class Gate:
         elif key is None:
             raise PeerRefused("without a certificate only a join is possible")
         elif greeting.purpose is Purpose.GROUP:
-            _answer_calls(channel, lambda call: seat.answer(call, key))
+            _answer_calls(channel, lambda call: seat.answer(call, key), lambda: None)
         else:
             self._hold(channel, seat, greeting, key)
 
@@ -128,15 +129,28 @@ def _section_name(view: View, key: bytes) -> str:
 
 
 def _answer_joiner(channel: Channel, seat: Seat, greeting: Greeting) -> None:
+    """Who has shown no good code in time gives its place to the next one."""
     said = JoinGreeting(greeting.peer.key, greeting.peer.nonce, greeting.nonce)
-    _answer_calls(channel, lambda call: seat.answer_joiner(call, said))
+    until = time.monotonic() + STRANGER_S
+
+    def wait_s() -> float | None:
+        left_s = until - time.monotonic()
+        if seat.has_shown_code(said.client_key):
+            return None
+        if left_s <= 0:
+            raise PeerBusy(f"no code that is known here was shown within {STRANGER_S:.0f} s")
+        return left_s
+
+    _answer_calls(channel, lambda call: seat.answer_joiner(call, said), wait_s)
 
 
-def _answer_calls(channel: Channel, answer: Callable[[bytes], bytes]) -> None:
-    """Until the other side says BYE, or nothing for too long."""
+def _answer_calls(
+    channel: Channel, answer: Callable[[bytes], bytes], wait_s: Callable[[], float | None]
+) -> None:
+    """Until the other side says BYE, or nothing for too long: `wait_s`, or its silence."""
     with channel:
         while True:
-            frame = channel.receive()
+            frame = channel.receive(wait_s())
             channel.post(Kind.REPLY, answer(bytes(frame.body)))
             channel.give_back(frame)
 

@@ -139,7 +139,7 @@ class OwnGroup:
     def answer(self, who: bytes, call: bytes) -> bytes:
         """The REPLY to a CALL of a member or a recovery identity; its news are kept before."""
         with self._lock:
-            found = answer_member(call, who, self._known(), self._own(), self._grants, {})
+            found = answer_member(call, who, self._known(), self._own(), self._grants)
             changed = self._take(found.document, found.events)
         if found.refusal:
             self._log.warning(f"group {self.name}: {found.refusal}")

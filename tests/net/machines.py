@@ -133,10 +133,13 @@ class Machines:
     divide: Callable[[Path, int], None]
 
     def give_new_disk(self, machine: Machine, seed: int) -> None:
-        """A divided disk of no group in the place of its only one; the old one is returned to by
-        putting its image back."""
+        """A divided disk of no group in the place of its only one."""
         image = machine.folder / f"disk{seed}.img"
         self.divide(image, seed)
+        self.attach(machine, image)
+
+    def attach(self, machine: Machine, image: Path) -> None:
+        """Put this image in the place of the only disk; the agent does not run."""
         machine.images[0] = image
         machine.disks[0] = self.stack.enter_context(loop_device(image))
 

@@ -44,9 +44,11 @@ from blockrep.errors import (
     ReplicaAhead,
     UsageError,
 )
+from blockrep.segment import history, writer
 from blockrep.segment.geometry import MIB
 from blockrep.segment.header import SegmentState
 from blockrep.segment.store import UNFINISHED_LIMIT_S, Store
+from blockrep.transfer.messages import MAX_EPOCHS
 
 CHUNKS = 28
 CONTENT = CHUNKS * CHUNK
@@ -372,6 +374,27 @@ def test_a_ring_that_is_full_of_locked_versions_refuses() -> None:
     case.store.tick()
     assert case.store.epochs()[-1].epoch.number > 1
     case.epoch(100)
+
+
+def test_many_small_epochs_do_not_crowd_out_what_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes a page of the ring, and a place in the memory of the holder and in EPOCHS."""
+    monkeypatch.setattr(history, "MAX_VERSIONS", 5)
+    monkeypatch.setattr(writer, "MAX_VERSIONS", 5)
+    case = Case(lock_s=7 * DAY)
+    for _ in range(5):
+        case.epoch(0)
+    with pytest.raises(HistoryFull, match="5 versions"):
+        case.epoch(0)
+    assert [e.epoch.number for e in case.store.epochs()] == [6, 5, 4, 3, 2, 1]
+    case.clock.go_on(7 * DAY)
+    case.epoch(0)
+    assert [e.epoch.number for e in case.store.epochs()] == [7, 6, 5, 4, 3]
+    case.store = Store.open(case.disk, START, case.clock)
+    assert [e.epoch.number for e in case.store.epochs()] == [7, 6, 5, 4, 3]
+
+
+def test_as_many_versions_as_one_list_tells() -> None:
+    assert history.MAX_VERSIONS + 1 == MAX_EPOCHS
 
 
 def test_an_epoch_larger_than_the_room_needs_a_proof_and_an_acceptance() -> None:
