@@ -74,7 +74,7 @@ _MODES = {"full": Mode.FULL, "differential": Mode.DIFFERENTIAL}
 
 def pick_device(seat: Seat, path: str | None) -> HeldDevice:
     """The disk at this path, or the only one in the group."""
-    devices = [d for d in seat.group.devices if path is None or str(d.path) == path]
+    devices = [d for d in seat.group.devices if path is None or d.is_at(path)]
     if len(devices) > 1:
         names = ", ".join(str(device.path) for device in devices)
         raise UsageError(f"several disks are in the group: {names}", hint="name one of them")

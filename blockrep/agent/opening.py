@@ -120,7 +120,7 @@ def _choose_epoch(
     epochs = {held.epoch.id: held.epoch for _, reader in readers for held in reader.epochs}
     found = [e for e in epochs.values() if text is None or _is_meant(e, text)]
     if not found:
-        what = "no epoch" if text is None else f"no epoch {text}"
+        what = "an epoch" if text is None else f"epoch {text}"
         reasons = f" ({'; '.join(failures)})" if failures else ""
         raise NoSuchEpoch(f"nobody who answers has {what} of {owner}{reasons}")
     if text is not None and len(found) > 1:
@@ -132,6 +132,7 @@ def _choose_epoch(
 
 
 def _is_meant(epoch: Epoch, text: str) -> bool:
-    if text.isascii() and text.isdigit() and len(text) < 19:
-        return epoch.number == int(text)
+    if text.isascii() and text.isdigit() and len(text) < 19 and epoch.number == int(text):
+        return True
+    # An id may begin with digits alone.
     return len(text) >= 8 and epoch.id.hex().startswith(text.lower())

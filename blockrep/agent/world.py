@@ -46,7 +46,7 @@ class World:
         """Those at these paths; `UsageError` for one that is not the agent's."""
         found = []
         for path in paths:
-            device = next((d for d in self.devices if str(d.path) == path), None)
+            device = next((d for d in self.devices if d.is_at(path)), None)
             if device is None:
                 raise UsageError(f"{path} is not a disk of this agent")
             found.append(device)

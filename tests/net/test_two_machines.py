@@ -87,6 +87,18 @@ def test_full_then_differential(new_pair: Machines) -> None:
     assert history["devices"][0]["epochs"][0]["holders"] == ["m2"]
 
 
+def test_a_disk_is_known_by_its_other_paths(
+    pair: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = pair[0]
+    link = first.folder / "by-id"
+    link.symlink_to(first.disks[0])
+    assert first.run("backup", link)["backup"]["epoch"] == 1
+    monkeypatch.chdir(first.folder)
+    assert first.run("backup", "by-id")["backup"]["epoch"] == 2
+    assert first.run("backup", first.images[0], ok=(2,))["error"]["kind"] == "UsageError"
+
+
 def test_status_tells_what_is_unprotected(new_pair: Machines) -> None:
     first, second = new_pair.all
     before = first.run("status", ok=(101,))["status"]
