@@ -17,7 +17,7 @@ from pathlib import Path
 from blockrep.agent.held_device import HeldDevice
 from blockrep.agent.log import Log
 from blockrep.disk.area_keys import NO_WRAP_KEY, AreaKeys
-from blockrep.errors import InternalError, NotAMember, RecordDamaged
+from blockrep.errors import InternalError, NotAMember, RecordDamaged, RecoveryKeyWrong
 from blockrep.group.calls import Exchanged, answer_member, read_exchange
 from blockrep.group.document import Document, make_document
 from blockrep.group.escrow import Secrets, keep_devices, unwrap_secrets, wrap_secrets
@@ -139,7 +139,7 @@ class OwnGroup:
     def answer(self, who: bytes, call: bytes) -> bytes:
         """The REPLY to a CALL of a member or a recovery identity; its news are kept before."""
         with self._lock:
-            found = answer_member(call, who, self._known(), self._own(), self._grants, {})
+            found = answer_member(call, who, self._known(), self._own(), self._grants)
             changed = self._take(found.document, found.events)
         if found.refusal:
             self._log.warning(f"group {self.name}: {found.refusal}")
@@ -271,20 +271,32 @@ class OwnGroup:
 
     def _recovery(self, present: Recovery | None) -> Recovery | None:
         """As it is, or with a new escrow when the disks are not those that it has."""
-        wrap_key = self._keys().wrap_key
-        if present is None or wrap_key == NO_WRAP_KEY:
+        before = self._opened(present)
+        if present is None or before is None:
             return present
-        secrets = self._with_lost_devices()
-        if unwrap_secrets(present.escrow, wrap_key) == secrets:
+        secrets = keep_devices(self._secrets(), before)
+        if before == secrets:
             return present
-        return replace(present, escrow=wrap_secrets(secrets, wrap_key))
+        return replace(present, escrow=wrap_secrets(secrets, self._keys().wrap_key))
 
     def _with_lost_devices(self) -> Secrets:
         """Our secrets, and what the escrow has of disks that are not here: their replicas are."""
-        me, wrap_key = self.me, self._keys().wrap_key
-        if me is None or me.recovery is None or wrap_key == NO_WRAP_KEY:
-            return self._secrets()
-        return keep_devices(self._secrets(), unwrap_secrets(me.recovery.escrow, wrap_key))
+        before = self._opened(self.me.recovery if self.me is not None else None)
+        return self._secrets() if before is None else keep_devices(self._secrets(), before)
+
+    def _opened(self, recovery: Recovery | None) -> Secrets | None:
+        """What an escrow of ours has; None where the key on the disk is not its own.
+
+        That is so in an old document, and when a change of the recovery key was cut: the disk
+        has the new one, and whoever changes it again, or the members' newer document, helps.
+        """
+        wrap_key = self._keys().wrap_key
+        if recovery is None or wrap_key == NO_WRAP_KEY:
+            return None
+        try:
+            return unwrap_secrets(recovery.escrow, wrap_key)
+        except RecoveryKeyWrong:
+            return None
 
     def _secrets(self) -> Secrets:
         me = self.me

@@ -9,12 +9,13 @@ from dataclasses import asdict
 from blockrep.agent.held_device import HeldDevice
 from blockrep.agent.holdings import HeldSegment
 from blockrep.agent.local_lines import Document
+from blockrep.agent.receipts import load_receipts
 from blockrep.agent.replicas import HeldEpoch, Replica, ask_holders
 from blockrep.agent.seat import Seat
 from blockrep.agent.world import World, maybe_text, text_of
 from blockrep.errors import NotAMember
 from blockrep.group.section import Member
-from blockrep.segment.epoch import parse_epoch
+from blockrep.segment.epoch import Epoch, parse_epoch
 from blockrep.units import format_duration
 
 # Beside the original (spec, S48); a group of two can have only one.
@@ -72,6 +73,7 @@ class Reports:
         found = []
         for device in group.devices:
             replicas = self._replicas(seat, device)
+            receipts = self._receipts(device)
             problems += self._device_problems(device, replicas)
             found.append(
                 {
@@ -79,7 +81,10 @@ class Reports:
                     "group": group.name,
                     "device_id": _id_of(device).hex(),
                     "content_bytes": device.area.first_end_bytes,
-                    "replicas": [_replica_document(replica) for replica in replicas],
+                    "replicas": [
+                        _replica_document(replica, receipts.get(replica.holder.key))
+                        for replica in replicas
+                    ],
                 }
             )
         return found
@@ -87,6 +92,12 @@ class Reports:
     def _replicas(self, seat: Seat, device: HeldDevice) -> list[Replica]:
         others = seat.group.others()
         return ask_holders(seat, seat.group.identity.key, [_id_of(device)], others)
+
+    def _receipts(self, device: HeldDevice) -> dict[bytes, Epoch]:
+        """What each holder has signed last, for the time when it does not answer."""
+        folder = self._world.config.state_dir
+        found = load_receipts(folder, _id_of(device))
+        return {receipt.holder_key: parse_epoch(receipt.record) for receipt in found}
 
     def _device_problems(self, device: HeldDevice, replicas: list[Replica]) -> Iterator[str]:
         stale_s = self._world.config.stale_hours * 3600
@@ -160,7 +171,7 @@ def _problem(replica: Replica, stale_s: int) -> str:
     return "" if newest.epoch.consistent else "not consistent"
 
 
-def _replica_document(replica: Replica) -> Document:
+def _replica_document(replica: Replica, signed: Epoch | None) -> Document:
     newest = replica.newest
     note = replica.failure or replica.damage or ("" if newest else "no replica")
     document: Document = {
@@ -182,6 +193,14 @@ def _replica_document(replica: Replica) -> Document:
             "encrypted": newest.epoch.encrypted,
             "versions": len(replica.epochs) - 1,
             "history_days": _history_days(replica.epochs),
+        }
+    elif replica.failure and signed is not None:
+        # What it has signed it had; whether it still has it, it will have to say.
+        document |= {
+            "epoch": signed.number,
+            "time_s": signed.time_s,
+            "consistent": signed.consistent,
+            "encrypted": signed.encrypted,
         }
     return document
 

@@ -17,6 +17,7 @@ from blockrep.agent.log import Log
 from blockrep.agent.own_group import OwnGroup
 from blockrep.agent.seat import Seat, Seats
 from blockrep.errors import UsageError
+from blockrep.group.identity import KEY_BYTES
 from blockrep.segment.clock import Clock
 
 DAY_S = 86_400
@@ -97,6 +98,17 @@ def text_of(arguments: Document, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise UsageError(f"the request lacks {name!r}")
     return value
+
+
+def key_of(arguments: Document, name: str) -> bytes:
+    """A key of 32 bytes, as hex."""
+    try:
+        key = bytes.fromhex(text_of(arguments, name))
+    except ValueError as error:
+        raise UsageError(f"the request's {name!r} is no key") from error
+    if len(key) != KEY_BYTES:
+        raise UsageError(f"the request's {name!r} is no key")
+    return key
 
 
 def maybe_text(arguments: Document, name: str) -> str | None:

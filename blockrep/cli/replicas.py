@@ -24,6 +24,7 @@ from blockrep.transfer.restore_apply import RestoreOutcome, apply_restore
 from blockrep.transfer.restore_target import open_target
 
 POLL_S = 0.2
+END_S = 10.0
 MOUNTER = "blockrep.cli.mounter"
 
 
@@ -152,10 +153,10 @@ def mount_replica(request: Document, progress: Progress) -> Document:
         mounter.send(build_line(request))
         answer = parse_line(_first_line(mounter, progress))
     except BaseException:
-        mounter.end()  # what it has mounted goes with it
+        mounter.stop(END_S)  # what it has mounted goes with it
         raise
     if "error" in answer:
-        mounter.end()
+        mounter.stop(END_S)
         raise error_of(answer["error"])
     mounter.leave()
     return answer

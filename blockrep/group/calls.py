@@ -5,14 +5,14 @@ Verbs and caps: docs/group-format.md. The caller keeps the document that comes o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from blockrep.errors import BlockrepError, RecordDamaged
 from blockrep.group.document import Document, document_object, read_document
-from blockrep.group.grants import Grants, Verb
+from blockrep.group.grants import Grants
 from blockrep.group.identity import KEY_BYTES
-from blockrep.group.membership import View, view_group
+from blockrep.group.membership import view_group
 from blockrep.group.merge import (
     Event,
     EventKind,
@@ -33,12 +33,8 @@ from blockrep.group.replies import (
     parse_call,
     parse_reply,
 )
-from blockrep.group.rights import decide_verb
 from blockrep.group.section import HASH_BYTES, MAX_MEMBERS
 from blockrep.group.strict_json import Fields
-
-# A remote verb, once it is allowed: its arguments to what is answered.
-RemoteVerb = Callable[[Fields], Mapping[str, object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +48,11 @@ class Answer:
 
 
 def answer_member(
-    call: bytes,
-    who: bytes,
-    document: Document,
-    own: OwnKey,
-    grants: Grants,
-    remote: Mapping[Verb, RemoteVerb],
+    call: bytes, who: bytes, document: Document, own: OwnKey, grants: Grants
 ) -> Answer:
     """Answer a CALL of the connection whose key is `who`. Never raises for what a peer sent.
 
     A recovery identity may exchange as well: sections prove themselves, whoever brings them.
-    `remote` are the verbs that this agent knows; each is called only after it was allowed, and what
-    it raises is answered as a refusal.
     """
     view = view_group(document, own.key, grants.removers)
     if who not in view.members and who not in view.recovering:
@@ -71,9 +60,9 @@ def answer_member(
         return Answer(build_refusal(NOT_A_MEMBER, text), document, refusal=text)
     try:
         verb, fields = parse_call(call, MAX_CALL_BYTES)
-        if verb == "exchange":
-            return _exchange(fields, document, own)
-        return _remote(verb, fields, who, view, grants, remote)
+        if verb != "exchange":
+            raise RecordDamaged(f"there is no verb {verb!r}")
+        return _exchange(fields, document, own)
     except BlockrepError as error:
         text = f"{view.name(who)}: {error.message}"
         return Answer(build_refusal(PROTOCOL, error.message), document, refusal=text)
@@ -135,24 +124,6 @@ def _exchange(fields: Fields, document: Document, own: OwnKey) -> Answer:
         refused=[e.text for e in events if e.kind in (EventKind.OLD, EventKind.FORK)],
     )
     return Answer(reply, after, events)
-
-
-def _remote(
-    name: str,
-    fields: Fields,
-    who: bytes,
-    view: View,
-    grants: Grants,
-    remote: Mapping[Verb, RemoteVerb],
-) -> Answer:
-    if name not in tuple(Verb) or Verb(name) not in remote:
-        raise RecordDamaged(f"there is no verb {name!r}")
-    decision = decide_verb(view, grants, who, Verb(name))
-    if not decision.allowed:
-        refusal = build_refusal(decision.code, decision.reason)
-        return Answer(refusal, view.document, refusal=decision.reason)
-    result = remote[Verb(name)](fields.child("arguments"))
-    return Answer(build_reply(result=dict(result)), view.document)
 
 
 def _summary(document: Document) -> list[dict[str, object]]:

@@ -5,10 +5,8 @@ Format: docs/group-format.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
 
 from blockrep.errors import RecordDamaged, RecordUnsupported
 from blockrep.group.identity import KEY_BYTES
@@ -16,18 +14,11 @@ from blockrep.group.section import MAX_MEMBERS
 from blockrep.group.strict_json import Fields, build_json, parse_object
 
 MAX_GRANTS_BYTES = 1 << 20
-_VERSION = 1
+_VERSION = 2
+# In version 1 members had verbs, of which `remove` was the only one that did anything.
+_VERSION_OF_VERBS = 1
+_MAX_VERBS = 5
 _MAX_PAIRS = MAX_MEMBERS * MAX_MEMBERS
-
-
-class Verb(StrEnum):
-    """What a member can be granted to do to this machine from afar."""
-
-    BACKUP = "backup"
-    CONFIGURE = "configure"
-    DIVIDE = "divide"
-    REMOVE = "remove"
-    STATUS = "status"
 
 
 class Act(StrEnum):
@@ -37,39 +28,20 @@ class Act(StrEnum):
     ASSIGN = "assign"
     RESTORE = "restore"
     TAKEOVER = "takeover"
-    DELETE = "delete"
 
 
 Pairs = frozenset[tuple[bytes, bytes]]
-Choice = TypeVar("Choice", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """`verbs` by member; `restore` as (member, owner); `denied` as (owner, act)."""
+    """`removers`: whose removing of a member counts here as well; `restore` as (member, owner);
+    `denied` as (owner, act).
+    """
 
-    verbs: Mapping[bytes, frozenset[Verb]] = field(default_factory=dict)
+    removers: frozenset[bytes] = frozenset()
     restore: Pairs = frozenset()
     denied: frozenset[tuple[bytes, Act]] = frozenset()
-
-    def has_verb(self, key: bytes, verb: Verb) -> bool:
-        return verb in self.verbs.get(key, frozenset())
-
-    @property
-    def removers(self) -> tuple[bytes, ...]:
-        """Whose removing of a member counts here as well."""
-        return tuple(key for key, verbs in self.verbs.items() if Verb.REMOVE in verbs)
-
-
-def grant_verb(grants: Grants, key: bytes, verb: Verb) -> Grants:
-    verbs = grants.verbs.get(key, frozenset()) | {verb}
-    return replace(grants, verbs={**grants.verbs, key: verbs})
-
-
-def withdraw_verb(grants: Grants, key: bytes, verb: Verb) -> Grants:
-    verbs = grants.verbs.get(key, frozenset()) - {verb}
-    rest = {k: v for k, v in grants.verbs.items() if k != key}
-    return replace(grants, verbs={**rest, key: verbs} if verbs else rest)
 
 
 def build_grants(grants: Grants) -> bytes:
@@ -77,7 +49,7 @@ def build_grants(grants: Grants) -> bytes:
     return build_json(
         {
             "version": _VERSION,
-            "verbs": {k.hex(): sorted(verbs) for k, verbs in sorted(grants.verbs.items())},
+            "remove": sorted(key.hex() for key in grants.removers),
             "restore": [[a.hex(), b.hex()] for a, b in sorted(grants.restore)],
             "denied": [[k.hex(), act] for k, act in sorted(grants.denied)],
         }
@@ -88,22 +60,23 @@ def parse_grants(data: bytes) -> Grants:
     """The opposite of `build_grants`; `RecordDamaged`, `RecordUnsupported`."""
     fields = parse_object(data, MAX_GRANTS_BYTES, "the file of grants")
     version = fields.number("version")
-    if version != _VERSION:
+    if version not in (_VERSION, _VERSION_OF_VERBS):
         raise RecordUnsupported(f"the file of grants has version {version}, known is {_VERSION}")
     return Grants(
-        verbs=_verbs(fields.child("verbs")),
+        removers=_removers(fields, version),
         restore=_pairs(fields, "restore"),
         denied=_denied(fields),
     )
 
 
-def _verbs(fields: Fields) -> dict[bytes, frozenset[Verb]]:
-    found = {}
-    for name in fields.values:
-        (key,) = Fields({"key": [name]}, fields.what).keys("key", KEY_BYTES, 1)
-        texts = fields.texts(name, 16, len(Verb))
-        found[key] = frozenset(_member_of(Verb, text) for text in texts)
-    return found
+def _removers(fields: Fields, version: int) -> frozenset[bytes]:
+    if version == _VERSION:
+        return frozenset(fields.keys("remove", KEY_BYTES, _MAX_PAIRS))
+    verbs = fields.child("verbs")
+    names = list(verbs.values)
+    keys = Fields({"keys": names}, fields.what).keys("keys", KEY_BYTES, _MAX_PAIRS)
+    said = (verbs.texts(name, 16, _MAX_VERBS) for name in names)
+    return frozenset(key for key, texts in zip(keys, said, strict=True) if "remove" in texts)
 
 
 def _pairs(fields: Fields, name: str) -> Pairs:
@@ -113,7 +86,7 @@ def _pairs(fields: Fields, name: str) -> Pairs:
 
 def _denied(fields: Fields) -> frozenset[tuple[bytes, Act]]:
     rows = (_row(fields, "denied", row) for row in fields.rows("denied", _MAX_PAIRS))
-    return frozenset((r.hex("0", KEY_BYTES), _member_of(Act, r.text("1", 16))) for r in rows)
+    return frozenset((r.hex("0", KEY_BYTES), _act(r.text("1", 16))) for r in rows)
 
 
 def _row(fields: Fields, name: str, row: list[object]) -> Fields:
@@ -122,8 +95,8 @@ def _row(fields: Fields, name: str, row: list[object]) -> Fields:
     return Fields({"0": row[0], "1": row[1]}, fields.what)
 
 
-def _member_of(kind: type[Choice], text: str) -> Choice:
+def _act(text: str) -> Act:
     try:
-        return kind(text)
+        return Act(text)
     except ValueError as error:
         raise RecordUnsupported(f"the file of grants names {text!r}, which is not known") from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from blockrep.group.grants import Act, Grants, Verb
+from blockrep.group.grants import Act, Grants
 from blockrep.group.membership import View
 
 # Codes of docs/wire-protocol.md.
@@ -45,27 +45,15 @@ class Decision:
 
 
 def decide(view: View, grants: Grants, question: Question) -> Decision:
-    """Whether this is allowed. Nobody deletes from afar, whatever was granted."""
+    """Whether this is allowed."""
     asked = f"{view.name(question.who)} asked to {question.act} {view.name(question.owner)}"
     if question.who not in view.members and question.who not in view.recovering:
         return Decision(NOT_A_MEMBER, f"{asked}, but is not a member of the group")
-    if question.act is Act.DELETE:
-        return Decision(NO_RIGHT, f"{asked}: only somebody at the holder can do that")
     if (question.owner, question.act) in grants.denied:
         return Decision(NO_RIGHT, f"{asked}, which is denied at this machine")
     if question.act in (Act.WRITE, Act.ASSIGN):
         return _may_write(view, question, asked)
     return _may_read(view, grants, question, asked)
-
-
-def decide_verb(view: View, grants: Grants, who: bytes, verb: Verb) -> Decision:
-    """Whether a member may use a remote verb on this machine."""
-    asked = f"{view.name(who)} asked for {verb}"
-    if who not in view.members:
-        return Decision(NOT_A_MEMBER, f"{asked}, but is not a member of the group")
-    if not grants.has_verb(who, verb):
-        return Decision(NO_RIGHT, f"{asked}, which was not granted at this machine")
-    return Decision(ALLOWED, asked)
 
 
 def may_write(view: View, grants: Grants, key: bytes) -> bool:

@@ -56,6 +56,7 @@ def plan_eviction(
 ) -> int:
     """The new tail: versions fall out, oldest first, until there is room for the next epoch.
 
+    More than `MAX_VERSIONS` are too many, whatever is free.
     `versions` are oldest first. None falls out whose lock runs, that a reader has pinned, or that
     is the newest consistent epoch there is; and none that is newer than one of these.
     """

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from blockrep.chunks import PAGE_BYTES, RootHasher, map_pages
+from blockrep.errors import DeviceIO
 from blockrep.segment.assignment import Held
-from blockrep.segment.chunk_map import ChunkMap
+from blockrep.segment.chunk_map import PIECE_PAGES, ChunkMap
 from blockrep.segment.clock import Clock
 from blockrep.segment.damage import Damage
 from blockrep.segment.epoch import Epoch, parse_epoch
@@ -81,7 +82,7 @@ class Opened:
         held = self.after_eviction(self.held, self.versions)
         if held.tail != self.held.tail:
             self.file.save(held, SegmentState.SETTLED)
-            self.load_versions()
+            self.versions = [v for v in self.versions if v.position >= held.tail]
 
     def check_map(self) -> None:
         """Read the whole map of a settled segment, mend it, and compare it with its epoch."""
@@ -106,6 +107,23 @@ class Opened:
         for first, pages in self.map.sound_pages():
             hasher.update(memoryview(pages)[: max(0, total - first) * PAGE_BYTES])
         return hasher.finish()
+
+    def has_map_of(self, epoch: Epoch) -> bool:
+        """Whether the map, sound or not, has the root of an epoch."""
+        hasher = RootHasher(epoch.content_bytes)
+        total = map_pages(epoch.content_bytes)
+        for first in range(0, total, PIECE_PAGES):
+            hasher.update(self.map.read(first, min(PIECE_PAGES, total - first)))
+        return hasher.finish() == epoch.root
+
+    @contextmanager
+    def all_or_again(self) -> Iterator[None]:
+        """What fails in here, be it a read, leaves a state that must be settled again."""
+        try:
+            yield
+        except DeviceIO as error:
+            self.part.failure = self.part.failure or error.message
+            raise
 
     @contextmanager
     def naming(self, is_named: Callable[[int], bool]) -> Iterator[None]:

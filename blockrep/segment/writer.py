@@ -29,6 +29,7 @@ from blockrep.segment.settle import read_unfinished, settle_over_base, settle_wi
 from blockrep.segment.undo import Restorer, named_groups
 from blockrep.segment.version_index import VersionIndex
 from blockrep.segment.versions import at_tail
+from blockrep.segment.walk import NOT_A_BATCH
 
 SMALLEST_ROOM_PAGES = 8  # below it an epoch is not worth beginning
 
@@ -73,13 +74,38 @@ class EpochWriter:
         opened = self._opened
         if opened.header.held is None:
             return
+        with opened.all_or_again():
+            self._settle(opened.held)
+
+    def _settle(self, held: Held) -> None:
+        opened = self._opened
         # What was read may so far be in a cache of the disk alone, which a cut empties.
         opened.part.flush()
+        if not opened.file.is_applying:
+            self._find_lost_header(held)
         if opened.file.is_applying:
             self._settle_unfinished(opened.held)
         else:
             opened.check_map()
         opened.load_versions()
+
+    def _find_lost_header(self, held: Held) -> None:
+        """Say again that an epoch is on its way, when the header that said so has rotted.
+
+        Then the map is not that of the epoch that is held, and the ring goes on from its head with
+        a batch that leads back to it. An epoch that was undone leaves such a batch, too, but the
+        map as it was.
+        """
+        opened = self._opened
+        base = opened.base()
+        if base is None:
+            return
+        try:
+            batch, record = opened.batches.epoch_batch(held.head)
+        except NOT_A_BATCH:
+            return
+        if (batch.chain, record) == (held.chain, held.epoch) and not opened.has_map_of(base):
+            opened.file.save(replace(held, applying=batch.applying), SegmentState.APPLYING)
 
     def _settle_unfinished(self, held: Held) -> None:
         opened = self._opened
@@ -311,7 +337,12 @@ class EpochWriter:
         opened = self._opened
         if not opened.file.is_applying:
             return
-        end = self.end
+        opened.part.require_usable()
+        with opened.all_or_again():
+            self._take_back()
+
+    def _take_back(self) -> None:
+        opened, end = self._opened, self.end
         self.forget()
         opened.map.forget()
         held = opened.held

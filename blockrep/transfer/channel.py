@@ -72,6 +72,7 @@ class Channel:
         self._poll.register(self._wake_fd, select.POLLIN)
         self._poll.register(sock, select.POLLIN)
         self._broken: PeerUnreachable | PeerRefused | None = None
+        self._interruption: BlockrepError | None = None
         self._heard_at = self._spoke_at = time.monotonic()
 
     def __enter__(self) -> Channel:
@@ -142,6 +143,11 @@ class Channel:
             self._released = True
             self._room.notify_all()
 
+    def interrupt(self, reason: BlockrepError) -> None:
+        """Make the channel's thread raise this from the `step` it is in, or from its next one."""
+        self._interruption = reason
+        self.wake()
+
     def wake(self) -> None:
         """Make a `step` that waits return."""
         with self._room:
@@ -158,6 +164,9 @@ class Channel:
 
         Without `reading` nothing is taken from the peer, whose silence then does not count.
         """
+        if self._interruption is not None:
+            reason, self._interruption = self._interruption, None
+            raise reason
         if self._broken is not None and not self._inbox:
             raise self._broken
         try:

@@ -2,8 +2,8 @@
 
 The order of the writes is such that a disk on which it was cut is taken for a whole one by nobody:
 
-1. Its old table, and what may name something at its ends, becomes zeros. Flush. The kernel forgets
-   the old partitions.
+1. Its first 8 KiB, where a table or a filesystem is found, become zeros. Flush. The rest of its
+   head, and its end. Flush. The kernel forgets the old partitions.
 2. Everything behind the head (the first MiB); swap areas; records of logical partitions. Flush.
 3. The backup of a GPT, and the head but for its first 8 KiB. Flush.
 4. Those 8 KiB: sector 0, the header of a GPT or the superblock of a bare ext. Flush.
@@ -101,7 +101,10 @@ def load_head(plain: PlainEpoch, plan: RestorePlan) -> tuple[bytes, list[int]]:
 
 def _forget_contents(device: Device, plan: RestorePlan, progress: Progress) -> None:
     progress.phase("forgetting what was on the disk")
-    write_zeros(device, Extent(0, plan.table.head_bytes), progress)
+    # What was there stops being a disk at once, and not in parts.
+    write_zeros(device, Extent(0, FIRST_BYTES), progress)
+    device.flush()
+    write_zeros(device, Extent(FIRST_BYTES, plan.table.head_bytes - FIRST_BYTES), progress)
     end = round_down(max(device.size_bytes - END_BYTES, 0), device.sector_bytes)
     write_zeros(device, Extent(end, device.size_bytes - end), progress)
     device.flush()

@@ -121,12 +121,12 @@ class _Run:
         self._progress.phase("connecting")
         for sender in self._senders:
             sender.open()
-        self._wait_for(Stage.OPENED)
+        self._wait_for(Stage.OPENED, patiently=False)
         live = self._live()
         if not live:
             return
         new, number, parent, epoch_id = self._begin(live)
-        self._wait_for(Stage.SENDING)
+        self._wait_for(Stage.SENDING, patiently=False)
         used_bytes = total(self._area.used)
         self._progress.phase("reading and sending", used_bytes)
         self._pass(self._live(), self._area.used, new)
@@ -163,12 +163,16 @@ class _Run:
     def _live(self) -> list[Sender]:
         return [sender for sender in self._senders if not sender.is_over]
 
-    def _wait_for(self, stage: Stage) -> None:
-        """Until every holder has come so far, or is out."""
+    def _wait_for(self, stage: Stage, *, patiently: bool = True) -> None:
+        """Until every holder has come so far, or is out; else those are cut loose in the end."""
         with self._news:
-            while any(sender.stage < stage for sender in self._senders):
+            while slow := [sender for sender in self._senders if sender.stage < stage]:
+                began = time.monotonic()
                 self._news.wait(LOOK_S)
                 self._progress.check()
+                if not patiently and len(self._live()) > len(slow):
+                    for sender in slow:
+                        self._count_waiting(sender, time.monotonic() - began)
 
     # ---- what to begin
 
@@ -281,8 +285,10 @@ class _Run:
     def _lose_patience(self, slow: Sender, waited_s: float) -> None:
         """Cut a holder loose for which all others have waited too long."""
         others = [s for s in self._live() if s is not slow and s.stream is not None]
-        if not others or not all(s.stream.is_hungry for s in others if s.stream is not None):
-            return
+        if others and all(s.stream.is_hungry for s in others if s.stream is not None):
+            self._count_waiting(slow, waited_s)
+
+    def _count_waiting(self, slow: Sender, waited_s: float) -> None:
         slow.idle_waits_s += waited_s
         if slow.idle_waits_s > self._plan.patience_s:
             slow.stop(

@@ -55,8 +55,8 @@ class Stage(IntEnum):
 class HolderLink:
     """How to reach a holder; `key` is the one that its TLS certificate is pinned to.
 
-    `connect` gives a new connection with TLS done, or raises `PeerUnreachable`; it is called from a
-    thread of its own, once.
+    `connect` gives a new connection with TLS done, or raises `PeerUnreachable`, in bounded time: it
+    is waited for. It is called from a thread of its own, once.
     """
 
     name: str
@@ -139,10 +139,11 @@ class Sender:
 
     def stop(self, reason: BlockrepError) -> None:
         """End the connection as soon as possible; what was applied stays there."""
+        if self._stop is not None:
+            return
         self._stop = reason
-        if self.stream is not None:
-            self.stream.cut(reason)
-        self._wake()
+        if self._channel is not None:
+            self._channel.interrupt(reason)
 
     def join(self) -> None:
         if self._thread.ident is not None:
@@ -166,6 +167,8 @@ class Sender:
             with self.link.connect() as channel:
                 channel.name = self.link.name
                 self._channel = channel
+                if self._stop is not None:
+                    raise self._stop
                 self._talk_and_end(channel)
         except BlockrepError as error:
             self.error = error
@@ -214,8 +217,6 @@ class Sender:
 
     def _wait_for(self, channel: Channel, asked: Callable[[], T | None]) -> T:
         while (found := asked()) is None:
-            if self._stop is not None:
-                raise self._stop
             channel.step(1.0)
             if (frame := channel.take()) is not None:
                 raise ProtocolError(f"{frame.kind.name}, and nothing was asked")

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from blockrep.chunks import BLOCK_BYTES, ENTRIES_PER_PAGE, changed_chunks, get_entry
-from blockrep.errors import BlockrepError, PeerUnreachable, ProtocolError
+from blockrep.errors import PeerUnreachable, ProtocolError
 from blockrep.transfer.bulk import (
     MAX_CHUNKS,
     MAX_COMPARED,
@@ -74,7 +74,6 @@ class Stream:
         self._packable = packable
         self._room = room
         self._windows: deque[Window | None] = deque()
-        self._cut: BlockrepError | None = None
         self._sequence = 0
         self._answered_at = time.monotonic()
         self._builder: list[tuple[SentChunk, bytes | memoryview]] = []
@@ -115,11 +114,6 @@ class Stream:
         self._windows.append(None)
         self._channel.wake()
 
-    def cut(self, reason: BlockrepError) -> None:
-        """Make the thread of the channel end with this error."""
-        self._cut = reason
-        self._channel.wake()
-
     # ---- for the thread of the channel
 
     def run_pass(self) -> None:
@@ -143,10 +137,6 @@ class Stream:
         """The next pass is of chunks that did not fit when they came in part."""
         self._whole, self._emptied_to = True, self._chunks
         self.refused.clear()
-
-    def wait(self, step_s: float = STEP_S) -> None:
-        """Keep the connection alive for a while; `cut` ends it."""
-        self._turn(step_s)
 
     def _next_window(self) -> Window | None:
         while not self._windows:
@@ -299,8 +289,6 @@ class Stream:
 
     def _turn(self, timeout_s: float) -> None:
         """Let the connection move and hear what was answered. Nothing is posted here."""
-        if self._cut is not None:
-            raise self._cut
         self._channel.step(timeout_s)
         while (frame := self._channel.take()) is not None:
             self._answered_at = time.monotonic()

@@ -28,6 +28,7 @@ from fault.store_runs import StoreRun
 
 MOST_FAILURES = 5
 NESTED_DEPTH = 2
+TEARS_PER_WRITE = 4
 WAYS = ("resume", "undo", "other", "nested")
 
 
@@ -65,10 +66,11 @@ def run_store_campaign(
     """Every state of every window, or what fits in the time (0: no limit)."""
     score, began = StoreScore(), time.monotonic()
     seen: set[bytes] = set()
-    streams = [
-        (w.number, window_states(w, random.Random(seed + w.number), random_states=random_states))
-        for w in walk_windows(run.initial, run.log.placed(run.initial.sectors), SECTOR_BYTES)
-    ]
+    streams = []
+    for window in walk_windows(run.initial, run.log.placed(run.initial.sectors), SECTOR_BYTES):
+        rng = random.Random(seed + window.number)
+        states = window_states(window, rng, random_states=random_states, tears=TEARS_PER_WRITE)
+        streams.append((window.number, states))
     for number, state in _in_turns(streams):
         is_over = budget_s and time.monotonic() - began > budget_s
         if is_over and score.tried >= len(streams):

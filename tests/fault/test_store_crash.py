@@ -14,15 +14,15 @@ from fault.campaign import Effort, Score
 from fault.store_campaign import run_store_campaign
 from fault.store_runs import SCENARIOS, Scenario
 
-QUICK_S = 1.5  # for each scenario
+SHARE = 0.15  # of the time of a campaign of divide, for each scenario
 MISTAKE_S = 20.0  # is found long before
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_store_crash(scenario: Scenario, effort: Effort, scores: dict[str, Score]) -> None:
     run = scenario.record(effort.seed)
-    budget_s = min(effort.budget_s, QUICK_S)
-    score = run_store_campaign(run, effort.seed, budget_s, random_states=20 if budget_s else 100)
+    budget_s = effort.budget_s * SHARE
+    score = run_store_campaign(run, effort.seed, budget_s, random_states=20 if budget_s else 60)
     scores[f"store: {scenario.name}"] = score
     assert not score.failures, f"{score}\n" + "\n".join(score.failures)
     assert score.tried >= len([window for window in run.log.windows if window])

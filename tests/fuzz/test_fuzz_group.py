@@ -15,7 +15,7 @@ from blockrep.disk.area_keys import KEYS_BYTES, parse_keys
 from blockrep.errors import InvitationRefused, RecordDamaged, RecordUnsupported, UsageError
 from blockrep.group.calls import answer_member, build_exchange, read_exchange
 from blockrep.group.document import MAX_DOCUMENT_BYTES, build_document, parse_document
-from blockrep.group.grants import Grants, Verb, parse_grants
+from blockrep.group.grants import Grants, parse_grants
 from blockrep.group.handshake import Greeting
 from blockrep.group.invitations import Invitations
 from blockrep.group.invite import build_code, new_invitation, parse_code
@@ -98,7 +98,7 @@ def test_any_bytes(parse: Callable[[bytes], object], data: bytes) -> None:
 )
 def test_any_call_is_answered(verb: str, changes: dict[str, object]) -> None:
     call = json.dumps({"verb": verb, **changes}).encode()
-    found = answer_member(call, identity(1).key, HELD, OWN, Grants(), {Verb.BACKUP: lambda _: {}})
+    found = answer_member(call, identity(1).key, HELD, OWN, Grants())
     assert found.document == HELD
     assert json.loads(found.reply)["ok"] in (True, False)
     invitations = Invitations(GROUP, INVITER.key)

@@ -101,7 +101,9 @@ def make_owner(
     image = folder / "owner.img"
     image.write_bytes(os.urandom(MIB) * DISK_MIB)
     with image.open("r+b") as disk:
-        disk.write(bytes(MIB) + b"the gap" + bytes(MIB - 7))
+        # A boot loader lies behind a DOS table, or in a partition of its own.
+        disk.write(bytes(MIB // 2) + b"core image" + bytes(MIB // 2 - 10))
+        disk.write(b"the gap" + bytes(MIB - 7))
     tree = fill(folder)
     if kind == "bare":
         run("mke2fs", "-q", "-F", "-b", blocks, "-d", tree, "-U", ROOT_UUID, image, "40M")
@@ -215,6 +217,8 @@ def check_equal(owner: Owner, target: Path) -> None:
         )
         with target.open("rb") as disk:
             assert disk.read(16) == b"\xeb\x63boot code here"
+            disk.seek(MIB // 2)
+            assert disk.read(10) == b"core image"
     with loop_device(target, owner.root_start, 40 * MIB, read_only=True) as node:
         fsck(node)
 

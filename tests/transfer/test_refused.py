@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -241,3 +242,47 @@ def test_a_slow_holder_does_not_keep_the_others(tmp_path: Path) -> None:
         slow.store.apply = apply  # type: ignore[method-assign]
         assert owner.back_up(slow, fast)[0].error is None
         assert owner.replica(slow) == owner.expected()
+
+
+def test_a_holder_that_does_not_begin_does_not_keep_the_others(tmp_path: Path) -> None:
+    with two_sides(tmp_path, random_disk(1, SIZE), holders=2) as (owner, (slow, fast)):
+        begin, gate = slow.store.begin, threading.Event()
+
+        def wait(*args: Any, **kwargs: Any) -> bool:
+            gate.wait(60)
+            return begin(*args, **kwargs)
+
+        slow.store.begin = wait  # type: ignore[method-assign]
+        results = owner.back_up(slow, fast, patience_s=1.0)
+        gate.set()
+        assert isinstance(results[0].error, PeerBusy)
+        assert results[1].error is None
+        slow.wait()
+
+
+def test_stopping_does_not_wait_for_an_answer(tmp_path: Path) -> None:
+    with two_sides(tmp_path, random_disk(1, SIZE)) as (owner, (holder,)):
+        gate = threading.Event()
+
+        def wait(record: bytes) -> None:
+            gate.wait(60)
+            raise DeviceIO("too late")
+
+        holder.store.commit = wait  # type: ignore[method-assign]
+        began = time.monotonic()
+        with pytest.raises(Stopped):
+            owner.back_up(holder, progress=StopLater(2.0))
+        assert time.monotonic() - began < 20
+        gate.set()
+
+
+class StopLater(StopAt):
+    """A user who loses patience after a while."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(1 << 60)
+        self.end = time.monotonic() + seconds
+
+    def check(self) -> None:
+        if time.monotonic() > self.end:
+            raise Stopped("stopped")

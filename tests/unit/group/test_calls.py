@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 from group_builders import GROUP, after, chain, document, identity, section, signed
 
-from blockrep.errors import DeviceBusy, NotAllowed, NotAMember, RecordDamaged
+from blockrep.errors import NotAMember, RecordDamaged
 from blockrep.group.calls import (
     Answer,
     answer_member,
@@ -19,11 +18,10 @@ from blockrep.group.calls import (
     read_exchange,
 )
 from blockrep.group.document import Document
-from blockrep.group.grants import Grants, Verb, grant_verb
+from blockrep.group.grants import Grants
 from blockrep.group.merge import EventKind, OwnKey
 from blockrep.group.replies import MAX_CALL_BYTES, build_call, build_refusal, parse_reply
 from blockrep.group.section import Recovery
-from blockrep.group.strict_json import Fields
 
 
 def key(number: int) -> bytes:
@@ -34,14 +32,8 @@ def own(number: int) -> OwnKey:
     return OwnKey(key(number), 1 << 40)
 
 
-def answer(
-    call: bytes,
-    held: Document,
-    who: int = 1,
-    grants: Grants | None = None,
-    remote: Mapping[Verb, object] | None = None,
-) -> Answer:
-    return answer_member(call, key(who), held, own(0), grants or Grants(), remote or {})  # type: ignore[arg-type]
+def answer(call: bytes, held: Document, who: int = 1, grants: Grants | None = None) -> Answer:
+    return answer_member(call, key(who), held, own(0), grants or Grants())
 
 
 def test_two_calls_make_both_sides_equal() -> None:
@@ -111,45 +103,15 @@ def test_a_recovery_identity_may_read_the_document() -> None:
     assert read_document_reply(reply, GROUP) == held
     with pytest.raises(RecordDamaged, match="another group"):
         read_document_reply(reply, bytes(16))
-    granted = grant_verb(Grants(), key(9), Verb.STATUS)
-    found = answer(build_call("status", arguments={}), held, 9, granted, {Verb.STATUS: dict})
-    assert found.refusal
 
 
-def test_remote_verbs() -> None:
-    calls: list[object] = []
-
-    def backup(fields: Fields) -> Mapping[str, object]:
-        calls.append(fields.text("device", 64))
-        return {"job": 7}
-
-    call = build_call("backup", arguments={"device": "sda"})
-    refused = answer(call, chain(3), remote={Verb.BACKUP: backup})
-    with pytest.raises(NotAllowed, match="not granted"):
-        parse_reply(refused.reply)
-    assert "m1" in refused.refusal
-    assert calls == []
-    granted = grant_verb(Grants(), key(1), Verb.BACKUP)
-    reply = answer(call, chain(3), grants=granted, remote={Verb.BACKUP: backup}).reply
-    assert parse_reply(reply).child("result").number("job") == 7
-    assert calls == ["sda"]
-    # Of another member, of another verb, of one that this agent does not have.
-    assert answer(call, chain(3), 2, granted, {Verb.BACKUP: backup}).refusal
-    assert answer(
-        build_call("divide", arguments={}), chain(3), 1, granted, {Verb.DIVIDE: dict}
-    ).refusal
-    assert answer(build_call("backup", arguments={}), chain(3), 1, granted).refusal
-    assert calls == ["sda"]
-
-
-def test_what_a_verb_cannot_do_is_answered() -> None:
-    def busy(fields: Fields) -> Mapping[str, object]:
-        raise DeviceBusy("a backup is running")
-
-    granted = grant_verb(Grants(), key(1), Verb.BACKUP)
-    found = answer(build_call("backup", arguments={}), chain(2), 1, granted, {Verb.BACKUP: busy})
-    with pytest.raises(RecordDamaged, match="a backup is running"):
+@pytest.mark.parametrize("verb", ["backup", "configure", "divide", "remove", "status", "join"])
+def test_there_is_no_other_verb(verb: str) -> None:
+    grants = Grants(removers=frozenset({key(1)}))
+    found = answer(build_call(verb, arguments={}), chain(3), grants=grants)
+    with pytest.raises(RecordDamaged, match=f"no verb '{verb}'"):
         parse_reply(found.reply)
+    assert "m1" in found.refusal
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from group_builders import after, document, identity, section, signed
 
-from blockrep.group.grants import Act, Grants, Verb, grant_verb, withdraw_verb
+from blockrep.group.grants import Act, Grants
 from blockrep.group.membership import View, view_group
 from blockrep.group.own_section import leaving, removing
 from blockrep.group.rights import (
@@ -17,7 +17,6 @@ from blockrep.group.rights import (
     NOT_A_MEMBER,
     Question,
     decide,
-    decide_verb,
     may_write,
     readable_owners,
     takeable_owners,
@@ -61,7 +60,6 @@ TABLE = {
     Act.ASSIGN: (ALLOWED, NO_RIGHT, NO_RIGHT, NOT_A_MEMBER),
     Act.RESTORE: (ALLOWED, NO_RIGHT, ALLOWED, NOT_A_MEMBER),
     Act.TAKEOVER: (ALLOWED, NO_RIGHT, ALLOWED, NOT_A_MEMBER),
-    Act.DELETE: (NO_RIGHT, NO_RIGHT, NO_RIGHT, NOT_A_MEMBER),
 }
 
 
@@ -100,11 +98,11 @@ def test_grants_are_for_one_member_and_one_owner() -> None:
     assert ask(STRANGER, Act.RESTORE, grants=stranger) == NOT_A_MEMBER
 
 
-@pytest.mark.parametrize("act", [Act.WRITE, Act.ASSIGN, Act.RESTORE, Act.TAKEOVER])
+@pytest.mark.parametrize("act", Act)
 def test_every_right_can_be_denied(act: Act) -> None:
     grants = Grants(denied=frozenset({(OWNER, act)}))
     assert ask(OWNER, act, grants=grants) == NO_RIGHT
-    others = set(TABLE) - {act, Act.DELETE}
+    others = set(TABLE) - {act}
     assert {ask(OWNER, other, grants=grants) for other in others} == {ALLOWED}
 
 
@@ -126,23 +124,6 @@ def test_what_a_connection_may_do_is_what_is_decided_for_each_act() -> None:
                 assert (OWNER in takeable_owners(view, granted, who)) is take
             write = ask(OWNER, Act.WRITE, view=view, grants=granted) == ALLOWED
             assert may_write(view, granted, OWNER) is write
-
-
-def test_remote_verbs_take_a_grant_for_each() -> None:
-    grants = grant_verb(NONE, OTHER, Verb.BACKUP)
-    assert decide_verb(VIEW, grants, OTHER, Verb.BACKUP).allowed
-    refused = decide_verb(VIEW, grants, OTHER, Verb.DIVIDE)
-    assert refused.code == NO_RIGHT
-    assert "m2" in refused.reason
-    assert "divide" in refused.reason
-    assert decide_verb(VIEW, grants, OWNER, Verb.BACKUP).code == NO_RIGHT
-    gone = view_group(after(DOCUMENT, 0, removing(OTHER)), key(0))
-    assert decide_verb(gone, grants, OTHER, Verb.BACKUP).code == NOT_A_MEMBER
-    assert not decide_verb(
-        VIEW, withdraw_verb(grants, OTHER, Verb.BACKUP), OTHER, Verb.BACKUP
-    ).allowed
-    # The recovery identity is no member.
-    assert decide_verb(VIEW, grant_verb(NONE, RECOVERY, Verb.DIVIDE), RECOVERY, Verb.DIVIDE).code
 
 
 def test_a_hostile_section_gives_its_recovery_no_more_than_its_own() -> None:

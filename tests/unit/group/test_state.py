@@ -9,7 +9,7 @@ import pytest
 from group_builders import GROUP, after, chain, identity
 
 from blockrep.errors import RecordDamaged, RecordUnsupported
-from blockrep.group.grants import Act, Grants, Verb, build_grants, parse_grants
+from blockrep.group.grants import Act, Grants, build_grants, parse_grants
 from blockrep.group.state import (
     forget_group,
     load_document,
@@ -19,7 +19,7 @@ from blockrep.group.state import (
 )
 
 GRANTS = Grants(
-    verbs={identity(1).key: frozenset({Verb.REMOVE, Verb.BACKUP})},
+    removers=frozenset({identity(1).key}),
     restore=frozenset({(identity(1).key, identity(2).key)}),
     denied=frozenset({(identity(2).key, Act.WRITE)}),
 )
@@ -92,9 +92,20 @@ def test_the_document_of_another_group_is_not_taken(tmp_path: Path) -> None:
         b'{"version":1,"verbs":[],"restore":[],"denied":[]}',
         b'{"version":1}',
         build_grants(GRANTS).replace(b"write", b"erase"),
-        build_grants(GRANTS).replace(b'"version":1', b'"version":2'),
+        build_grants(GRANTS).replace(b'"version":2', b'"version":3'),
+        build_grants(GRANTS).replace(b'"version":2', b'"version":1'),
+        b'{"version":2,"remove":["00"],"restore":[],"denied":[]}',
     ],
 )
 def test_grants_that_make_no_sense(data: bytes) -> None:
     with pytest.raises((RecordDamaged, RecordUnsupported)):
         parse_grants(data)
+
+
+def test_grants_of_version_1_are_read_for_what_they_did() -> None:
+    remover, other = identity(1).key.hex(), identity(2).key.hex()
+    old = (
+        f'{{"version":1,"verbs":{{"{remover}":["backup","remove"],"{other}":["status"]}},'
+        f'"restore":[["{remover}","{other}"]],"denied":[["{other}","write"]]}}'
+    )
+    assert parse_grants(old.encode()) == GRANTS
