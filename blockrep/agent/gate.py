@@ -13,22 +13,25 @@ import time
 from collections.abc import Callable
 
 from blockrep.agent.dialling import introduce
+from blockrep.agent.guarded import GuardedChannel
 from blockrep.agent.limits import ConnectionLimits
 from blockrep.agent.listener import Connection
 from blockrep.agent.log import Log
 from blockrep.agent.own_group import OwnGroup
 from blockrep.agent.seat import Seat, Seats
 from blockrep.errors import BlockrepError, NotAMember, PeerBusy, PeerRefused, PeerUnreachable
+from blockrep.group.grants import Act
 from blockrep.group.handshake import Greeting as JoinGreeting
 from blockrep.group.membership import View
-from blockrep.group.rights import may_write, readable_owners
+from blockrep.group.rights import Question, decide, may_write, readable_owners
 from blockrep.group.tls import peer_key
 from blockrep.segment.clock import Clock
 from blockrep.transfer.channel import Channel
-from blockrep.transfer.frames import Kind
+from blockrep.transfer.frames import Frame, Kind
 from blockrep.transfer.greeting import Greeting, answer_greeting
 from blockrep.transfer.hold import HolderSession
 from blockrep.transfer.stores import Holder, Peer
+from blockrep.transfer.takeover import Takeover
 from blockrep.transfer.wire import Phase, Purpose
 
 HANDSHAKE_S = 10.0
@@ -56,7 +59,7 @@ class Gate:
 
     def _speak(self, connection: Connection, secure: ssl.SSLSocket, seat: Seat) -> None:
         name = connection.address
-        channel = Channel(secure, serving=True, name=name)
+        channel = GuardedChannel(secure, serving=True, name=name)
         try:
             key = peer_key(secure)
             connection.key, connection.group_id = key, seat.group.group_id
@@ -75,7 +78,7 @@ class Gate:
             channel.end(error)
             self._log.warning(f"{name}: {error.message}")
 
-    def _enter(self, channel: Channel, seat: Seat, key: bytes | None) -> None:
+    def _enter(self, channel: GuardedChannel, seat: Seat, key: bytes | None) -> None:
         view = seat.group.view
         if key is not None and key not in view.members and key not in view.recovering:
             raise NotAMember(f"{view.name(key)} is not a member of the group")
@@ -89,7 +92,8 @@ class Gate:
         else:
             self._hold(channel, seat, greeting, key)
 
-    def _hold(self, channel: Channel, seat: Seat, greeting: Greeting, key: bytes) -> None:
+    def _hold(self, channel: GuardedChannel, seat: Seat, greeting: Greeting, key: bytes) -> None:
+        channel.guard = lambda frame: _check_takeover(seat.group, key, frame)
         holder = Holder(
             seat.group.identity.key,
             seat.group.identity.sign,
@@ -109,6 +113,19 @@ def _peer(group: OwnGroup, key: bytes) -> Peer:
         may_write=may_write(view, grants, key),
         may_read=readable_owners(view, grants, key),
     )
+
+
+def _check_takeover(group: OwnGroup, key: bytes, frame: Frame) -> None:
+    """Trust boundary: the owner's key alone does not do, where it is denied here or the key of the
+    connection is somebody else's. Decided when it comes, by the grants of that moment.
+    """
+    if frame.kind is not Kind.TAKEOVER:
+        return
+    asked = Takeover.parse(frame.body)
+    question = Question(key, Act.TAKEOVER, asked.owner_key, asked.device_id)
+    decision = decide(group.view, group.grants, question)
+    if not decision.allowed:
+        raise PeerRefused(decision.reason)
 
 
 def _name(group: OwnGroup, key: bytes | None, otherwise: str) -> str:
