@@ -29,7 +29,7 @@ from blockrep.group.merge import LOUD, Event, OwnKey, merge
 from blockrep.group.own_section import Change, amend, approving
 from blockrep.group.recovery_key import derive_recovery
 from blockrep.group.section import Member, MemberDevice, Recovery, Section
-from blockrep.group.state import load_document, load_grants, save_document
+from blockrep.group.state import load_document, load_grants, save_document, save_grants
 from blockrep.group.tls import client_context, server_context
 
 
@@ -171,6 +171,19 @@ class OwnGroup:
         with self._lock:
             self._replace(self._amended(change))
         self._on_change(True)
+
+    def change_grants(self, change: Callable[[Grants], Grants]) -> None:
+        """Keep what somebody at this machine grants or denies. Whose removing counts decides who
+        is a member."""
+        with self._lock:
+            changed = change(self._grants)
+            if changed == self._grants:
+                return
+            save_grants(self._folder, self.group_id, changed)
+            self._grants = changed
+            self._view = None
+            self._server = None
+        self._on_change(False)
 
     def refresh(self, name: str, addresses: tuple[str, ...]) -> None:
         """Say again what has changed about this machine itself, if anything has."""
