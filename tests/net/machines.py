@@ -172,7 +172,8 @@ def bring_in(member: Machine, joiner: Machine, group: str = "test") -> None:
 @contextlib.contextmanager
 def machines(
     folder: Path, count: int, *, disks: int = 1, disk_bytes: int = 320 * MIB, peers: int = 2,
-    first: str = "64M", content_bytes: int = 8 * MIB, history: str | None = None, start: bool = True,
+    first: str = "64M", content_bytes: int = 8 * MIB, history: str | None = None,
+    start: bool = True,
 ) -> Iterator[Machines]:  # fmt: skip
     """So many machines with divided disks, their agents running."""
     with contextlib.ExitStack() as stack:
