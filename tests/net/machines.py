@@ -84,6 +84,14 @@ class Machine:
                 env={**os.environ, "NOTIFY_SOCKET": str(notify), "BLOCKREP_DEBUG": "1"},
             )
 
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory that its agent has had."""
+        assert self.agent is not None
+        status = Path(f"/proc/{self.agent.pid}/status").read_text()
+        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) << 10
+
     def stop(self) -> None:
         """Ask the agent to end; it must do so with success."""
         self._end(signal.SIGTERM, 0)
