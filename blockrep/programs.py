@@ -118,6 +118,13 @@ class Program:
         if self._process.stdin is not None:
             self._process.stdin.close()
 
+    def stop(self, timeout_s: float) -> None:
+        """Ask it to end with SIGTERM, and `end` it if it has not by then."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            self.wait(timeout_s)
+        self.end()
+
     def end(self) -> None:
         """Kill it if it still runs, and close its pipes; safe to call twice."""
         if self._process.poll() is None:

@@ -19,6 +19,7 @@ from blockrep.group.section import Member
 from blockrep.segment.epoch import parse_epoch
 from blockrep.transfer.greeting import Self
 from blockrep.transfer.kept import KeptMap
+from blockrep.transfer.receipt import Receipt
 from blockrep.transfer.send import HolderLink, HolderResult, Mode, Owner, Plan, replicate
 from blockrep.transfer.used import survey_first_area
 
@@ -57,8 +58,15 @@ class BackupRequests:
         results = replicate(plan, links, job)
         for result in results:
             if result.receipt is not None:
-                save_receipt(folder, plan.owner.device_id, result.receipt)
+                self._keep(folder, plan.owner.device_id, result.receipt)
         return {"backup": _document(device, results, has_recovery=seat.group.has_recovery())}
+
+    def _keep(self, folder: Path, device_id: bytes, receipt: Receipt) -> None:
+        """What is committed is committed, whether its receipt can be kept or not."""
+        try:
+            save_receipt(folder, device_id, receipt)
+        except OSError as error:
+            self._world.log.warning(f"a receipt could not be kept: {error}")
 
 
 _MODES = {"full": Mode.FULL, "differential": Mode.DIFFERENTIAL}
@@ -66,7 +74,7 @@ _MODES = {"full": Mode.FULL, "differential": Mode.DIFFERENTIAL}
 
 def pick_device(seat: Seat, path: str | None) -> HeldDevice:
     """The disk at this path, or the only one in the group."""
-    devices = [d for d in seat.group.devices if path is None or str(d.path) == path]
+    devices = [d for d in seat.group.devices if path is None or d.is_at(path)]
     if len(devices) > 1:
         names = ", ".join(str(device.path) for device in devices)
         raise UsageError(f"several disks are in the group: {names}", hint="name one of them")

@@ -89,10 +89,10 @@ class Exchanger:
             return False
         try:
             exchange_with(group, member)
-        except BlockrepError as error:
-            # Said once, not at every try.
+        except (BlockrepError, OSError) as error:
+            # Said once, not at every try. An `OSError` is of the state folder: it may be full.
             if member.key not in self._silent:
-                self._log.info(f"group {group.name}: {error.message}")
+                self._log.info(f"group {group.name}: {error}")
             self._silent.add(member.key)
             return False
         if member.key in self._silent:

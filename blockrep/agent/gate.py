@@ -13,28 +13,26 @@ import time
 from collections.abc import Callable
 
 from blockrep.agent.dialling import introduce
-from blockrep.agent.guarded import GuardedChannel
 from blockrep.agent.limits import ConnectionLimits
 from blockrep.agent.listener import Connection
 from blockrep.agent.log import Log
 from blockrep.agent.own_group import OwnGroup
 from blockrep.agent.seat import Seat, Seats
 from blockrep.errors import BlockrepError, NotAMember, PeerBusy, PeerRefused, PeerUnreachable
-from blockrep.group.grants import Act
 from blockrep.group.handshake import Greeting as JoinGreeting
 from blockrep.group.membership import View
-from blockrep.group.rights import Question, decide, may_write, readable_owners
+from blockrep.group.rights import may_write, readable_owners, takeable_owners
 from blockrep.group.tls import peer_key
 from blockrep.segment.clock import Clock
 from blockrep.transfer.channel import Channel
-from blockrep.transfer.frames import Frame, Kind
+from blockrep.transfer.frames import Kind
 from blockrep.transfer.greeting import Greeting, answer_greeting
 from blockrep.transfer.hold import HolderSession
 from blockrep.transfer.stores import Holder, Peer
-from blockrep.transfer.takeover import Takeover
 from blockrep.transfer.wire import Phase, Purpose
 
 HANDSHAKE_S = 10.0
+STRANGER_S = 30.0
 
 
 class Gate:
@@ -59,17 +57,17 @@ class Gate:
 
     def _speak(self, connection: Connection, secure: ssl.SSLSocket, seat: Seat) -> None:
         name = connection.address
-        channel = GuardedChannel(secure, serving=True, name=name)
+        channel = Channel(secure, serving=True, name=name)
         try:
             key = peer_key(secure)
             connection.key, connection.group_id = key, seat.group.group_id
             name = channel.name = _name(seat.group, key, name)
-            if not self._limits.name(key):
+            if not self._limits.name(key, connection.address):
                 raise PeerBusy("there are as many connections as there may be")
             try:
                 self._enter(channel, seat, key)
             finally:
-                self._limits.unname(key)
+                self._limits.unname(key, connection.address)
         except PeerUnreachable as error:
             channel.close()
             if channel.talk.phase is not Phase.ENDED:  # else it has said good-bye
@@ -78,7 +76,7 @@ class Gate:
             channel.end(error)
             self._log.warning(f"{name}: {error.message}")
 
-    def _enter(self, channel: GuardedChannel, seat: Seat, key: bytes | None) -> None:
+    def _enter(self, channel: Channel, seat: Seat, key: bytes | None) -> None:
         view = seat.group.view
         if key is not None and key not in view.members and key not in view.recovering:
             raise NotAMember(f"{view.name(key)} is not a member of the group")
@@ -88,12 +86,11 @@ class Gate:
         elif key is None:
             raise PeerRefused("without a certificate only a join is possible")
         elif greeting.purpose is Purpose.GROUP:
-            _answer_calls(channel, lambda call: seat.answer(call, key))
+            _answer_calls(channel, lambda call: seat.answer(call, key), lambda: None)
         else:
             self._hold(channel, seat, greeting, key)
 
-    def _hold(self, channel: GuardedChannel, seat: Seat, greeting: Greeting, key: bytes) -> None:
-        channel.guard = lambda frame: _check_takeover(seat.group, key, frame)
+    def _hold(self, channel: Channel, seat: Seat, greeting: Greeting, key: bytes) -> None:
         holder = Holder(
             seat.group.identity.key,
             seat.group.identity.sign,
@@ -112,28 +109,18 @@ def _peer(group: OwnGroup, key: bytes) -> Peer:
         name=_name(group, key, ""),
         may_write=may_write(view, grants, key),
         may_read=readable_owners(view, grants, key),
+        may_take_over=takeable_owners(view, grants, key),
     )
-
-
-def _check_takeover(group: OwnGroup, key: bytes, frame: Frame) -> None:
-    """Trust boundary: the owner's key alone does not do, where it is denied here or the key of the
-    connection is somebody else's. Decided when it comes, by the grants of that moment.
-    """
-    if frame.kind is not Kind.TAKEOVER:
-        return
-    asked = Takeover.parse(frame.body)
-    question = Question(key, Act.TAKEOVER, asked.owner_key, asked.device_id)
-    decision = decide(group.view, group.grants, question)
-    if not decision.allowed:
-        raise PeerRefused(decision.reason)
 
 
 def _name(group: OwnGroup, key: bytes | None, otherwise: str) -> str:
     if key is None:
         return otherwise
     view = group.view
-    for owner in view.recovering.get(key, frozenset()):
-        return f"the recovery key of {view.name(owner)}"
+    # A section may name any key as its recovery key: a member is called by its own word.
+    if key not in view.members:
+        for owner in sorted(view.recovering.get(key, ())):
+            return f"the recovery key of {view.name(owner)}"
     return _section_name(view, key)
 
 
@@ -143,15 +130,28 @@ def _section_name(view: View, key: bytes) -> str:
 
 
 def _answer_joiner(channel: Channel, seat: Seat, greeting: Greeting) -> None:
+    """Who has shown no good code in time gives its place to the next one."""
     said = JoinGreeting(greeting.peer.key, greeting.peer.nonce, greeting.nonce)
-    _answer_calls(channel, lambda call: seat.answer_joiner(call, said))
+    until = time.monotonic() + STRANGER_S
+
+    def wait_s() -> float | None:
+        left_s = until - time.monotonic()
+        if seat.has_shown_code(said.client_key):
+            return None
+        if left_s <= 0:
+            raise PeerBusy(f"no code that is known here was shown within {STRANGER_S:.0f} s")
+        return left_s
+
+    _answer_calls(channel, lambda call: seat.answer_joiner(call, said), wait_s)
 
 
-def _answer_calls(channel: Channel, answer: Callable[[bytes], bytes]) -> None:
-    """Until the other side says BYE, or nothing for too long."""
+def _answer_calls(
+    channel: Channel, answer: Callable[[bytes], bytes], wait_s: Callable[[], float | None]
+) -> None:
+    """Until the other side says BYE, or nothing for too long: `wait_s`, or its silence."""
     with channel:
         while True:
-            frame = channel.receive()
+            frame = channel.receive(wait_s())
             channel.post(Kind.REPLY, answer(bytes(frame.body)))
             channel.give_back(frame)
 

@@ -18,7 +18,7 @@ from blockrep.agent.joining import (
 )
 from blockrep.agent.local_lines import Document
 from blockrep.agent.seat import Seat
-from blockrep.agent.world import World, maybe_text, text_of, texts_of
+from blockrep.agent.world import World, key_of, maybe_text, text_of, texts_of
 from blockrep.errors import BlockrepError, NotAMember, UsageError
 from blockrep.group.invite import LIFE_S, build_code, parse_code
 from blockrep.group.membership import left_hanging
@@ -80,7 +80,7 @@ class GroupRequests:
 
     def approve(self, arguments: Document) -> Document:
         seat = self._seat(arguments)
-        key = bytes.fromhex(text_of(arguments, "key"))
+        key = key_of(arguments, "key")
         seat.approve(key, text_of(arguments, "short_code"))
         return group_document(seat)
 

@@ -42,6 +42,13 @@ class HeldDevice:
     def close(self) -> None:
         self.device.close()
 
+    def is_at(self, path: str) -> bool:
+        """Whether this is the disk at a path, which may be another name of it."""
+        try:
+            return self.path.samefile(path)
+        except (OSError, ValueError):
+            return str(self.path) == path
+
     @property
     def area(self) -> Area:
         """The record as it is on the disk."""

@@ -10,7 +10,9 @@ from collections import Counter, deque
 
 MAX_CONNECTIONS = 64
 MAX_PER_MEMBER = 8
+# Of one address, and of all: a stranger who stays must not shut out the others.
 MAX_WITHOUT_KEY = 2
+MAX_STRANGERS = 16
 MAX_NEW_PER_SECOND = 10
 # Of one address: who says nothing must not keep the others out.
 MAX_UNPROVEN = 8
@@ -25,7 +27,8 @@ class ConnectionLimits:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._total = 0
-        self._per_key: Counter[bytes] = Counter()
+        self._per_key: Counter[bytes | str] = Counter()
+        self._strangers = 0
         self._unproven: Counter[str] = Counter()
         self._recent: dict[str, deque[float]] = {}
 
@@ -49,21 +52,25 @@ class ConnectionLimits:
             if not self._unproven[address]:
                 del self._unproven[address]
 
-    def name(self, key: bytes | None) -> bool:
-        """Whether one more of this member, or of nobody (None), may go on."""
-        most = MAX_WITHOUT_KEY if key is None else MAX_PER_MEMBER
+    def name(self, key: bytes | None, address: str) -> bool:
+        """Whether one more of this member, or of nobody (None) at this address, may go on."""
+        who, most = (address, MAX_WITHOUT_KEY) if key is None else (key, MAX_PER_MEMBER)
         with self._lock:
-            if self._per_key[key or b""] >= most:
+            too_many_strangers = key is None and self._strangers >= MAX_STRANGERS
+            if too_many_strangers or self._per_key[who] >= most:
                 return False
-            self._per_key[key or b""] += 1
+            self._per_key[who] += 1
+            self._strangers += key is None
             return True
 
-    def unname(self, key: bytes | None) -> None:
+    def unname(self, key: bytes | None, address: str) -> None:
         """The end of what `name` let in."""
+        who = address if key is None else key
         with self._lock:
-            self._per_key[key or b""] -= 1
-            if not self._per_key[key or b""]:
-                del self._per_key[key or b""]
+            self._strangers -= key is None
+            self._per_key[who] -= 1
+            if not self._per_key[who]:
+                del self._per_key[who]
 
     def leave(self) -> None:
         """The end of what `admit` let in."""

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from blockrep.agent.config import Address
 from blockrep.agent.limits import ConnectionLimits
@@ -73,10 +73,10 @@ class Listener:
     def start(self) -> None:
         self._thread.start()
 
-    def connections(self) -> Iterator[Connection]:
-        """Those that are open now."""
+    def connections(self) -> list[Connection]:
+        """Those that are open now. Nothing is locked while the caller looks at them."""
         with self._lock:
-            yield from list(self._open.values())
+            return list(self._open.values())
 
     def close(self, timeout_s: float) -> None:
         """Accept no more, cut all connections, and wait for their threads."""

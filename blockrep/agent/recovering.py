@@ -87,14 +87,20 @@ def _highest(document: Document, keys: RecoveryKeys) -> Document:
 
 def recover_in(document: Document, keys: RecoveryKeys) -> Recovered:
     """The owner of these keys in a document; `RecoveryKeyWrong` when it has none."""
+    failure: BlockrepError = RecoveryKeyWrong("no member of this group has this recovery key")
     for section in document.sections:
         recovery = section.member.recovery
         if recovery is None or recovery.key != keys.identity.key:
             continue
-        secrets = unwrap_secrets(recovery.escrow, keys.wrap_key)
+        # Any member can say that this recovery key is its own: only the owner's escrow opens.
+        try:
+            secrets = unwrap_secrets(recovery.escrow, keys.wrap_key)
+        except BlockrepError as error:
+            failure = error
+            continue
         if secrets.identity.key == section.key:
             return Recovered(document, section.member, secrets, keys)
-    raise RecoveryKeyWrong("no member of this group has this recovery key")
+    raise failure
 
 
 def dial_as_owner(recovered: Recovered, holder: Member, purpose: Purpose) -> Line:

@@ -19,7 +19,7 @@ from blockrep.agent.local_lines import Document
 from blockrep.agent.local_server import Tunnel
 from blockrep.agent.reports import find_owner
 from blockrep.agent.seat import Seat
-from blockrep.agent.world import World, maybe_text, text_of
+from blockrep.agent.world import World, key_of, maybe_text, text_of
 from blockrep.errors import BlockrepError, NotAMember, PeerUnreachable
 from blockrep.group.document import build_document
 from blockrep.group.section import Member
@@ -70,7 +70,7 @@ class ReplicaRequests:
         """A connection to a holder, not greeted yet; this machine's own name is one as well."""
         seat = self._world.seats.pick(maybe_text(arguments, "group"))
         owner = find_owner(seat, text_of(arguments, "owner"))
-        key = bytes.fromhex(text_of(arguments, "holder"))
+        key = key_of(arguments, "holder")
         if key == seat.group.identity.key:
             return Tunnel({}, partial(self._serve_here, seat, owner))
         holder = seat.group.view.members.get(key)

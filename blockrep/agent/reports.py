@@ -238,8 +238,11 @@ def _held_problems(seat: Seat) -> Iterator[str]:
     for segment in seat.holdings.segments:
         info = segment.info
         damage = segment.damage if info is None else info.damage
+        place = f"segment {segment.number} of {segment.device.path}"
         if damage:
-            yield f"segment {segment.number} of {segment.device.path} is damaged: {damage}"
+            yield f"{place} is damaged: {damage}"
+        if info is not None and info.doubt:
+            yield f"{place}: {info.doubt}"
 
 
 def _epochs(replicas: list[Replica]) -> list[Document]:

@@ -40,6 +40,11 @@ class Seat:
         with self._lock:
             return self._invitations.claims()
 
+    def has_shown_code(self, key: bytes) -> bool:
+        """Whether this key has claimed an invitation that is still open."""
+        with self._lock:
+            return self._invitations.is_claimed_by(key)
+
     def approve(self, key: bytes, code: str) -> None:
         """Let the machine in whose screen shows `code`; `UsageError` when it shows another."""
         with self._lock:
@@ -107,13 +112,17 @@ class Seats:
         return found[0]
 
     def server_context(self) -> ssl.SSLContext | None:
-        """What a connection begins with; the name that the client gives chooses another group."""
-        context: ssl.SSLContext | None = None
-        for seat in reversed(tuple(self)):
-            context = self._context_of(seat)
-        if context is not None:
-            context.sni_callback = self._choose
-        return context
+        """What a connection begins with; the name that the client gives chooses another group.
+
+        A group whose document has been lost knows nobody yet, and is no reason to be silent in
+        the others.
+        """
+        known = [seat for seat in self if seat.group.document is not None]
+        contexts = [self._context_of(seat) for seat in known]
+        if not contexts:
+            return None
+        contexts[0].sni_callback = self._choose
+        return contexts[0]
 
     def of_context(self, context: ssl.SSLContext) -> Seat | None:
         """The seat whose certificate was shown."""
@@ -123,6 +132,8 @@ class Seats:
     def _choose(self, secure: Any, name: str | None, context: ssl.SSLContext) -> None:
         """The context of now: one from before a removal would still trust who was removed."""
         for number, seat in enumerate(self):
+            if seat.group.document is None:
+                continue
             if name in (group_by_id(seat.group.group_id), group_by_number(number)):
                 secure.context = self._context_of(seat)
 

@@ -17,6 +17,7 @@ from blockrep.agent.log import Log
 from blockrep.agent.own_group import OwnGroup
 from blockrep.agent.seat import Seat, Seats
 from blockrep.errors import UsageError
+from blockrep.group.identity import KEY_BYTES
 from blockrep.segment.clock import Clock
 
 DAY_S = 86_400
@@ -45,7 +46,7 @@ class World:
         """Those at these paths; `UsageError` for one that is not the agent's."""
         found = []
         for path in paths:
-            device = next((d for d in self.devices if str(d.path) == path), None)
+            device = next((d for d in self.devices if d.is_at(path)), None)
             if device is None:
                 raise UsageError(f"{path} is not a disk of this agent")
             found.append(device)
@@ -97,6 +98,17 @@ def text_of(arguments: Document, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise UsageError(f"the request lacks {name!r}")
     return value
+
+
+def key_of(arguments: Document, name: str) -> bytes:
+    """A key of 32 bytes, as hex."""
+    try:
+        key = bytes.fromhex(text_of(arguments, name))
+    except ValueError as error:
+        raise UsageError(f"the request's {name!r} is no key") from error
+    if len(key) != KEY_BYTES:
+        raise UsageError(f"the request's {name!r} is no key")
+    return key
 
 
 def maybe_text(arguments: Document, name: str) -> str | None:

@@ -27,6 +27,7 @@ POLL_S = 0.05
 OPTIONS = "ro,norecovery,fakeroot,no_default_opts,use_ino,nosuid,nodev,noexec,subtype=blockrep"
 MOUNT_SOURCE = "blockrep:"  # how our mounts are known
 INPUT_FD = 0
+SOCKET = "socket"  # in the private folder, with the file
 
 
 def keep_mounted(uri: str, folder: Path, directory: Path, say: Callable[[str], None]) -> int:
@@ -59,8 +60,11 @@ def keep_mounted(uri: str, folder: Path, directory: Path, say: Callable[[str], N
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         for place, program in reversed(mounts):
             _take_down(place, program)
+        # Whoever made the folder removes it, unless it was killed.
         with contextlib.suppress(OSError):
             file.unlink()
+            (folder / SOCKET).unlink(missing_ok=True)
+            folder.rmdir()
     return 0
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
-from blockrep.browse.keeper import MOUNT_SOURCE
+from blockrep.browse.keeper import MOUNT_SOURCE, SOCKET
 from blockrep.browse.nbd import Export, NbdServer
 from blockrep.browse.view import View
 from blockrep.disk.holds import read_mounts
@@ -92,8 +92,8 @@ class Mount:
         for name in ("nbdfuse", "fuse2fs", "fusermount3"):
             find_program(name)
         with contextlib.ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="blockrep-")))
-            self._file, socket = folder / "file", folder / "socket"
+            folder = Path(stack.enter_context(_private_folder()))
+            self._file, socket = folder / "file", folder / SOCKET
             self._server_fd = -1
             self._report = report
             stack.callback(self._forget_server)
@@ -161,6 +161,11 @@ class Mount:
         for place in (self.directory, self._file):
             if is_dead(place):
                 run_program(["fusermount3", "-u", "-z", str(place)], timeout_s=END_S)
+
+
+def _private_folder() -> tempfile.TemporaryDirectory[str]:
+    """Who keeps the mount may have removed it first."""
+    return tempfile.TemporaryDirectory(prefix="blockrep-", ignore_cleanup_errors=True)
 
 
 def _check_directory(directory: Path) -> None:

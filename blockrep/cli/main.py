@@ -110,9 +110,9 @@ def _answer(session: Session) -> None:
     try:
         session.answer()
     except (OutputGone, InternalError):
-        if "outcome" not in session.document:
+        if not session.reported:
             raise
-        session.complain(f"blockrep: {session.document['outcome']['action']}")
+        session.complain("\n".join(session.reported).strip("\n"))
         _forget_output()
 
 

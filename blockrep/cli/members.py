@@ -50,7 +50,7 @@ def _join(session: Session, arguments: Namespace) -> None:
 
 
 def _joining(arguments: Namespace) -> dict[str, Any]:
-    devices = [str(path) for path in arguments.device] if arguments.device else None
+    devices = [str(path.absolute()) for path in arguments.device] if arguments.device else None
     return {"devices": devices, "encrypt": not arguments.no_encrypt}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
 
 from blockrep.cli.asking import ask_agent
 from blockrep.cli.document import Document
@@ -19,7 +20,7 @@ def run_backup(session: Session, arguments: Namespace) -> None:
         session,
         arguments,
         "backup",
-        device=_text(arguments.device),
+        device=_place(arguments.device),
         mode=arguments.mode,
         to=arguments.to,
     )
@@ -83,5 +84,6 @@ def run_jobs(session: Session, arguments: Namespace) -> None:
     session.say(job_lines(answer["jobs"]))
 
 
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+def _place(path: Path | None) -> str | None:
+    """The path for the agent, which works in another folder."""
+    return None if path is None else str(path.absolute())

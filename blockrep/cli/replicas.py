@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blockrep.agent.local_lines import Document, build_line, error_of, parse_line
-from blockrep.agent.opening import OpenedReplica, Wanted
+from blockrep.agent.opening import OpenedReplica
 from blockrep.agent.opening import open_replica as open_at_holders
+from blockrep.agent.ways import Wanted
 from blockrep.browse.extract import extract_files
 from blockrep.browse.view import View
 from blockrep.errors import ProgramFailed
@@ -24,6 +25,7 @@ from blockrep.transfer.restore_apply import RestoreOutcome, apply_restore
 from blockrep.transfer.restore_target import open_target
 
 POLL_S = 0.2
+END_S = 10.0
 MOUNTER = "blockrep.cli.mounter"
 
 
@@ -152,10 +154,10 @@ def mount_replica(request: Document, progress: Progress) -> Document:
         mounter.send(build_line(request))
         answer = parse_line(_first_line(mounter, progress))
     except BaseException:
-        mounter.end()  # what it has mounted goes with it
+        mounter.stop(END_S)  # what it has mounted goes with it
         raise
     if "error" in answer:
-        mounter.end()
+        mounter.stop(END_S)
         raise error_of(answer["error"])
     mounter.leave()
     return answer

@@ -26,7 +26,10 @@ class OutputGone(Exception):
 
 @dataclass(slots=True)
 class Session:
-    """`document` is what --json will write; `committing` is set from the first change on."""
+    """`document` is what --json will write; `committing` is set from the first change on.
+
+    `reported` is what has been told of a change that is done.
+    """
 
     engine: Engine
     stdin: TextIO | None
@@ -36,6 +39,7 @@ class Session:
     stopper: Stopper = field(default_factory=Stopper)
     document: Document = field(default_factory=dict)
     committing: bool = False
+    reported: Sequence[str] = ()
     _answered: bool = False
 
     @property
@@ -69,6 +73,7 @@ class Session:
 
     def report(self, lines: Sequence[str]) -> None:
         """Tell of what is done and cannot fail any more: elsewhere if standard output is gone."""
+        self.reported = lines
         try:
             self.say(lines)
         except (OutputGone, InternalError):

@@ -70,6 +70,7 @@ def find_holds(path: Path) -> tuple[Hold, ...]:
     for one in names:
         found += _holders_of(one)
     found += _loops_on([Path(node) for node in nodes.values()])
+    found += _behind_loop(name)
     if not found:
         # Who mounts or stacks also has it open: only worth saying when nothing else explains it.
         found += _writers(path, nodes)
@@ -155,6 +156,32 @@ def _loops_on(paths: list[Path]) -> Iterator[Hold]:
             if backing and _is_same(Path(backing), path):
                 node = str(sysfs.node_path(loop.name))
                 yield Hold(HoldKind.LOOP, str(path), node, f"`losetup -d {node}`")
+
+
+def _behind_loop(name: str) -> Iterator[Hold]:
+    """What holds the file or device that a loop device lies on, where both have the same bytes.
+
+    The kernel lets a loop device be made of an image that somebody else writes to.
+    """
+    backing = sysfs.read_attribute(name, "loop/backing_file")
+    if not backing:
+        return
+    here = _range_of(name)
+    for hold in find_holds(Path(backing)):
+        other = Path(hold.by).name
+        is_loop = hold.kind is HoldKind.LOOP
+        if not is_loop or (other != name and _overlap(here, _range_of(other))):
+            yield hold
+
+
+def _range_of(loop: str) -> tuple[int, int]:
+    """Where in its file a loop device begins and ends."""
+    start = sysfs.read_number(loop, "loop/offset")
+    return start, start + sysfs.read_number(loop, "size") * sysfs.SECTOR_BYTES
+
+
+def _overlap(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    return a[0] < b[1] and b[0] < a[1]
 
 
 def _is_same(a: Path, b: Path) -> bool:

@@ -96,6 +96,11 @@ class Invitations:
         self._forget_old()
         return [c for c in self._claims() if c.state == "waiting"]
 
+    def is_claimed_by(self, key: bytes) -> bool:
+        """Whether a code was used by this key, whatever was decided."""
+        self._forget_old()
+        return any(c.key == key for c in self._claims())
+
     def approve(self, key: bytes) -> Section:
         """Say yes: the joiner's section, for the document; `InvitationRefused` if nobody waits.
 

@@ -17,8 +17,10 @@ MAX_DEPTH = 8
 MAX_DIGITS = 16
 MAX_NUMBER = (1 << 53) - 1
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
-_BRACKET = re.compile(rb"[\[\]{}]")
+# A string, also one that never ends: what was looked at once is not looked at again, or a text of
+# quotes that are escaped would take time with the square of its length.
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_STEPS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 
 
 def parse_object(data: bytes, max_bytes: int, what: str) -> Fields:
@@ -160,8 +162,8 @@ class Fields:
 def _check_depth(data: bytes, what: str) -> None:
     """Before any object is made: the parser of the library goes down without a limit of ours."""
     depth = 0
-    for bracket in _BRACKET.finditer(_STRING.sub(b"", data)):
-        depth += 1 if bracket[0] in (b"[", b"{") else -1
+    for found in _STRING_OR_BRACKET.finditer(data):
+        depth += _STEPS.get(found[0], 0)
         if depth > MAX_DEPTH:
             raise RecordDamaged(f"{what} is nested too deeply")
 

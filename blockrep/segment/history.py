@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from blockrep.segment.epoch import Epoch
 from blockrep.segment.ring_log import Stamp
 
+# With the present epoch as many as one list of the wire tells. A version costs its owner one page
+# of the ring and its holder memory; one that no list tells cannot be brought back from afar.
+MAX_VERSIONS = 999
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -50,15 +54,16 @@ def plan_eviction(
     lock_s: int,
     pinned: frozenset[bytes],
 ) -> int:
-    """The new tail: versions fall out, oldest first, until enough is free for the next epoch.
+    """The new tail: versions fall out, oldest first, until there is room for the next epoch.
 
+    More than `MAX_VERSIONS` are too many, whatever is free.
     `versions` are oldest first. None falls out whose lock runs, that a reader has pinned, or that
     is the newest consistent epoch there is; and none that is newer than one of these.
     """
     protected = None if present_consistent else _newest_consistent(versions)
     target = wanted_free(ring_pages, last_pages)
     for index, version in enumerate(versions):
-        is_enough = tail + ring_pages - head >= target
+        is_enough = tail + ring_pages - head >= target and len(versions) - index < MAX_VERSIONS
         is_kept = version.epoch.id in pinned or version is protected
         if is_enough or is_kept or is_locked(version.since, now, lock_s):
             break

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from blockrep.chunks import PAGE_BYTES, RootHasher, map_pages
+from blockrep.errors import DeviceIO
 from blockrep.segment.assignment import Held
 from blockrep.segment.chunk_map import PIECE_PAGES, ChunkMap
 from blockrep.segment.clock import Clock
@@ -29,13 +30,13 @@ class Opened:
     """The parts of one segment. Nothing here knows of threads."""
 
     def __init__(self, disk: Disk, start_bytes: int, clock: Clock) -> None:
-        header = read_header(disk, start_bytes)
+        header, has_other = read_header(disk, start_bytes)
         self.part = SegmentPart(disk, start_bytes, header.geometry)
         self.segment_id = uuid.UUID(header.uuid).bytes
         self.chunks = header.geometry.data_bytes // CHUNK_BYTES
         self.ring = Ring(self.part)
         self.map = ChunkMap(self.part, self._mend)
-        self.file = HeaderFile(self.part, header, clock)
+        self.file = HeaderFile(self.part, header, clock, is_alone=not has_other)
         self.batches = BatchReader(self.ring, self.segment_id, self.chunks)
         self.damage = Damage()
         self.pins = Pins()
@@ -81,7 +82,7 @@ class Opened:
         held = self.after_eviction(self.held, self.versions)
         if held.tail != self.held.tail:
             self.file.save(held, SegmentState.SETTLED)
-            self.load_versions()
+            self.versions = [v for v in self.versions if v.position >= held.tail]
 
     def check_map(self) -> None:
         """Read the whole map of a settled segment, mend it, and compare it with its epoch."""
@@ -114,6 +115,15 @@ class Opened:
         for first in range(0, total, PIECE_PAGES):
             hasher.update(self.map.read(first, min(PIECE_PAGES, total - first)))
         return hasher.finish() == epoch.root
+
+    @contextmanager
+    def all_or_again(self) -> Iterator[None]:
+        """What fails in here, be it a read, leaves a state that must be settled again."""
+        try:
+            yield
+        except DeviceIO as error:
+            self.part.failure = self.part.failure or error.message
+            raise
 
     @contextmanager
     def naming(self, is_named: Callable[[int], bool]) -> Iterator[None]:

@@ -64,7 +64,7 @@ class SegmentPart:
 
     def flush(self) -> None:
         """A barrier; `DeviceIO`."""
-        self._refuse_after_failure()
+        self.require_usable()
         try:
             self._disk.flush()
         except DeviceIO as error:
@@ -86,14 +86,15 @@ class SegmentPart:
         return self.geometry.data_offset + chunk * CHUNK_BYTES
 
     def _write(self, offset: int, view: memoryview) -> None:
-        self._refuse_after_failure()
+        self.require_usable()
         try:
             self._disk.write(self._start + offset, view)
         except DeviceIO as error:
             self.failure = error.message
             raise
 
-    def _refuse_after_failure(self) -> None:
+    def require_usable(self) -> None:
+        """`DeviceIO` after a write or a flush that failed."""
         # A flush that failed once may succeed when repeated, with the data gone.
         if self.failure is not None:
             raise DeviceIO(f"the segment failed before and must be opened again: {self.failure}")

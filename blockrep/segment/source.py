@@ -54,6 +54,7 @@ class EpochSource:
     def content(self, epoch_id: bytes) -> Content:
         """Its content; `NoSuchEpoch`, `RecordDamaged` when the ring does not lead to it."""
         opened = self._opened
+        opened.part.require_usable()
         # What is on the disk must be what map and ring in memory say of it.
         self._writer.drain()
         start = self._start(epoch_id)
@@ -62,6 +63,7 @@ class EpochSource:
 
     def as_it_is(self) -> Content:
         """What map and data hold now, of whatever epoch."""
+        self._opened.part.require_usable()
         self._writer.drain()
         return Content(self._opened.part, self._opened.ring, self._opened.map, None)
 

@@ -1,8 +1,9 @@
 """One segment of a device: assigned to an owner, filled with epochs, read, kept whole.
 
-Every method may be called by any thread; they take turns. After a `DeviceIO` of a write nothing
-more is written until the segment is opened again. What each order of writes is for, and what a cut
-leaves, is in docs/segment-format.md ("Applying an epoch") and docs/invariants.md.
+Every method may be called by any thread; they take turns. After a `DeviceIO` of a write everything
+is refused until the segment was settled again, by `begin`, `tick` or `open`. What each order of
+writes is for, and what a cut leaves, is in docs/segment-format.md ("Applying an epoch") and
+docs/invariants.md.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from blockrep.chunks import PAGE_BYTES, clear_pages
@@ -35,20 +37,23 @@ from blockrep.segment.values import Assignment, StoredEpoch, StoreInfo
 from blockrep.segment.writer import EpochWriter
 
 MAX_MAP_PAGES = 256
+MAX_EPOCHS = 1000  # are told to anybody, as the wire protocol has it
 SAVE_CLOCKS_S = 3600
 REST_S = 60  # after so long without news an epoch gives its memory back
 UNFINISHED_LIMIT_S = 7 * 86_400  # after so long without news an epoch that was cut is undone
+_ONE_HEADER = (
+    "one of its two headers cannot be read: it was cut while it was written, or has rotted, and "
+    "then what was committed last is missing"
+)
 
 
 class Store:
     """See the module. `open` makes one."""
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, device: Disk, start_bytes: int, clock: Clock) -> None:
         self._lock = threading.RLock()
-        self._opened = opened
-        self._writer = EpochWriter(opened)
-        self._source = EpochSource(opened, self._writer)
-        self._comparer = Comparer(opened.part, opened.map)
+        self._place = (device, start_bytes, clock)
+        self._use(Opened(*self._place))
 
     @classmethod
     def open(cls, device: Disk, start_bytes: int, clock: Clock) -> Store:
@@ -57,11 +62,26 @@ class Store:
         `RecordDamaged` where there is none, or both headers are damaged. Other damage is named in
         `info`. Afterwards nothing that was read can be lost by a cut.
         """
-        store = cls(Opened(device, start_bytes, clock))
-        store._writer.settle()
-        if store._opened.header.state is SegmentState.APPLYING:
-            store._check_base()
+        store = cls(device, start_bytes, clock)
+        store._settle()
         return store
+
+    def _use(self, opened: Opened) -> None:
+        self._opened = opened
+        self._writer = EpochWriter(opened)
+        self._source = EpochSource(opened, self._writer)
+        self._comparer = Comparer(opened.part, opened.map)
+
+    def _settle(self) -> None:
+        self._writer.settle()
+        if self._opened.header.state is SegmentState.APPLYING:
+            self._check_base()
+
+    def _open_again_after_failure(self) -> None:
+        """What is known in memory does not count any more; what is on the disk is settled."""
+        if self._opened.part.failure is not None:
+            self._use(Opened(*self._place))
+            self._settle()
 
     # ---- what it is
 
@@ -90,6 +110,7 @@ class Store:
             base_lost=held.base_lost,
             epoch=held.epoch or None,
             damage=damage,
+            doubt=_ONE_HEADER if opened.file.is_alone else None,
         )
 
     def _damage_text(self) -> str | None:
@@ -203,6 +224,7 @@ class Store:
     ) -> bool:
         """See `EpochWriter.begin`: True when it goes on with an epoch that was cut."""
         with self._lock:
+            self._open_again_after_failure()
             return self._writer.begin(epoch_id, number, parent, accept_oversize)
 
     def compare(self, salt: bytes, items: Sequence[Compared], verify: bool = False) -> list[int]:
@@ -262,9 +284,9 @@ class Store:
             return found
 
     def epochs(self) -> list[StoredEpoch]:
-        """The epochs that can be read, newest first."""
+        """The epochs that can be read, newest first; the newest `MAX_EPOCHS` of them."""
         with self._lock:
-            return list(self._source.stored())
+            return list(islice(self._source.stored(), MAX_EPOCHS))
 
     def view(self, epoch_id: bytes) -> EpochReader:
         """A reader of an epoch; `NoSuchEpoch`."""
@@ -283,8 +305,9 @@ class Store:
     def tick(self) -> None:
         """To be called now and then: keeps the clocks, undoes what nobody goes on with, evicts."""
         with self._lock:
+            self._open_again_after_failure()
             opened = self._opened
-            if opened.header.held is None or opened.part.failure is not None:
+            if opened.header.held is None:
                 return
             if self._writer.is_idle_for(UNFINISHED_LIMIT_S) and not opened.held.base_lost:
                 self._writer.undo()
@@ -318,6 +341,7 @@ class Store:
 
     def _scrub_ring(self) -> Iterator[tuple[list[int], int]]:
         """Every batch that is kept. What falls out meanwhile is skipped."""
+        self._opened.damage.set("old content", None)
         position, chain, done_bytes = 0, None, 0
         while True:
             with self._lock:
@@ -330,7 +354,7 @@ class Store:
                 try:
                     position, chain, done_bytes = check_batch(self._opened.batches, position, chain)
                 except RecordDamaged as error:
-                    self._opened.damage.set("ring", error.message)
+                    self._opened.damage.set("old content", error.message)
                     return
             yield [], done_bytes
 

@@ -21,7 +21,7 @@ from blockrep.segment.applying import Applying, Item
 from blockrep.segment.assignment import Held
 from blockrep.segment.epoch import ID_BYTES, NO_ID, Epoch, verify_epoch
 from blockrep.segment.header import SegmentState
-from blockrep.segment.history import Version, is_locked
+from blockrep.segment.history import MAX_VERSIONS, Version, is_locked
 from blockrep.segment.opened import Opened
 from blockrep.segment.ring_log import RingLog, Stamp
 from blockrep.segment.saved import SavedBlocks
@@ -74,10 +74,15 @@ class EpochWriter:
         opened = self._opened
         if opened.header.held is None:
             return
+        with opened.all_or_again():
+            self._settle(opened.held)
+
+    def _settle(self, held: Held) -> None:
+        opened = self._opened
         # What was read may so far be in a cache of the disk alone, which a cut empties.
         opened.part.flush()
         if not opened.file.is_applying:
-            self._find_lost_header(opened.held)
+            self._find_lost_header(held)
         if opened.file.is_applying:
             self._settle_unfinished(opened.held)
         else:
@@ -161,12 +166,14 @@ class EpochWriter:
         log = None
         if not held.base_lost:
             log = self._new_log(held, held.head, held.chain)
-            if log.is_free(SMALLEST_ROOM_PAGES):
+            if log.is_free(SMALLEST_ROOM_PAGES) and len(opened.versions) < MAX_VERSIONS:
                 log.add_epoch(held.epoch, held.newest)
             elif self._may_lose_base:
                 held, log = _without_base(held, held.head, held.chain), None
             else:
-                raise HistoryFull("the history is full of versions that are locked")
+                raise HistoryFull(
+                    f"the history is full: its {len(opened.versions)} versions are locked or pinned"
+                )
         # Before the first byte is written over, the header says that it may be (S3).
         opened.file.save(held, SegmentState.APPLYING)
         self._work = self._new_work(log, SavedBlocks(opened.chunks))
@@ -330,7 +337,12 @@ class EpochWriter:
         opened = self._opened
         if not opened.file.is_applying:
             return
-        end = self.end
+        opened.part.require_usable()
+        with opened.all_or_again():
+            self._take_back()
+
+    def _take_back(self) -> None:
+        opened, end = self._opened, self.end
         self.forget()
         opened.map.forget()
         held = opened.held

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -381,6 +383,26 @@ def test_a_held_disk_is_refused(tmp_path: Path) -> None:
         restore(owner, node)
 
 
+def test_a_loop_device_over_an_image_that_is_in_use_is_refused(tmp_path: Path) -> None:
+    owner = make_owner(tmp_path, "bare")
+    target = sparse_file(tmp_path / "target.img", 60 * MIB)
+    with loop_device(target) as node:
+        holding = "import sys; file = open(sys.argv[1], 'r+b'); print(flush=True); sys.stdin.read()"
+        with subprocess.Popen(
+            [sys.executable, "-c", holding, target], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as other:
+            assert other.stdout is not None
+            other.stdout.readline()
+            with pytest.raises(DeviceBusy, match="open for writing in"):
+                restore(owner, node)
+            other.communicate()
+        with loop_device(target, MIB), pytest.raises(DeviceBusy, match="attached to"):
+            restore(owner, node)
+        restore(owner, node)
+    with loop_device(target, 0, 59 * MIB) as node, loop_device(target, 59 * MIB):
+        restore(owner, node)
+
+
 def test_a_partition_is_refused(tmp_path: Path) -> None:
     owner = make_owner(tmp_path, "bare")
     with loop_device(owner.image) as node:
@@ -397,8 +419,6 @@ def make_owner_in(folder: Path, kind: str) -> Owner:
 
 @pytest.fixture
 def divided(tmp_path: Path) -> Path:
-    import sys
-
     path = sparse_file(tmp_path / "divided.img", 128 * MIB)
     run("mke2fs", "-q", "-F", "-b", "4096", path)
     program = Path(sys.executable).with_name("blockrep")

@@ -88,7 +88,9 @@ class Lan:
         machine.run("tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", *shape)
 
     def speed_up(self, number: int) -> None:
-        self.machines[number - 1].run("tc", "qdisc", "del", "dev", "eth0", "root")
+        machine = self.machines[number - 1]
+        if " tbf " in machine.run("tc", "qdisc", "show", "dev", "eth0"):
+            machine.run("tc", "qdisc", "del", "dev", "eth0", "root")
 
 
 @contextlib.contextmanager

@@ -104,6 +104,7 @@ def test_an_epoch_is_shown_until_it_is_unmounted(three: Machines, tmp_path: Path
         (root / "letter").write_text("as it was")
     first.run("backup")
     first.kill()
+    folders = set(Path("/tmp").glob("blockrep-map-*"))
     place = tmp_path / "shown"
     place.mkdir()
     key = "--recovery-key-file", first.key_file
@@ -118,6 +119,7 @@ def test_an_epoch_is_shown_until_it_is_unmounted(three: Machines, tmp_path: Path
     while mounters():
         assert time.monotonic() < limit
         time.sleep(0.1)
+    assert set(Path("/tmp").glob("blockrep-map-*")) <= folders
 
 
 def mounters() -> list[str]:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from disks import MIB
+from disks import MIB, sparse_file
+from oracles import run
 
-from net.machines import Machine, Machines, bring_in, files_of, machines, write_files
+from net.machines import (
+    BLOCKREP,
+    Machine,
+    Machines,
+    bring_in,
+    digest_of_files,
+    files_of,
+    machines,
+    write_files,
+)
 
 pytestmark = pytest.mark.root
 
@@ -137,3 +148,34 @@ def test_a_restored_machine_takes_over_and_the_old_one_is_refused(three: Machine
     problems = first.run("status", ok=(101,))["status"]["problems"]
     assert any("this machine's key" in problem for problem in problems)
     assert owners_of(second) == owners_of(third) == [("m1", 2)]
+
+
+def test_an_owner_that_is_back_at_an_older_epoch_goes_on_behind_the_newest(
+    three: Machines,
+) -> None:
+    first, second, third = three.all
+    first.run("backup")
+    expected = digest_of_files(first.images[0])
+    with files_of(first.images[0]) as root:
+        write_files(root, MIB, seed=5)
+    first.run("backup")
+    first.kill()
+    shutil.rmtree(first.folder / "state")
+    image = sparse_file(first.folder / "back.img", first.images[0].stat().st_size)
+    there = "--from", f"{second.address}:7317", "--recovery-key-file", first.key_file
+    first.run("restore", "m1", *there, "--epoch", 1, "--to", image, "--yes")
+    run(BLOCKREP, "divide", image, "--first", "64M", "--peers", 2, "--yes")
+    three.attach(first, image)
+    first.start()
+    first.run("takeover", "m1", *there)
+    backup = first.run("backup")["backup"]
+    assert backup["epoch"] == 3
+    assert owners_of(second) == owners_of(third) == [("m1", 3)]
+    # What it sent is what had changed since, back to what it was.
+    assert all(holder["sent_bytes"] < backup["stored_bytes"] for holder in backup["holders"])
+    history = second.run("history", "m1")["history"]["devices"][0]["epochs"]
+    assert [epoch["number"] for epoch in history] == [3, 2, 1]
+    proof = sparse_file(second.folder / "proof.img", image.stat().st_size)
+    words = "--recovery-key-file", first.key_file, "--to", proof, "--yes"
+    second.run("restore", "m1", *words)
+    assert digest_of_files(proof) == expected

@@ -29,6 +29,7 @@ from blockrep.agent.limits import (
     MAX_CONNECTIONS,
     MAX_NEW_PER_SECOND,
     MAX_PER_MEMBER,
+    MAX_STRANGERS,
     MAX_UNPROVEN,
     MAX_WITHOUT_KEY,
     ConnectionLimits,
@@ -276,10 +277,20 @@ def test_who_says_nothing_does_not_keep_the_others_out() -> None:
 
 def test_so_many_of_one_member_and_fewer_of_nobody() -> None:
     limits = ConnectionLimits()
-    assert [limits.name(b"k") for _ in range(9)].count(True) == MAX_PER_MEMBER
-    assert [limits.name(None) for _ in range(9)].count(True) == MAX_WITHOUT_KEY
-    limits.unname(b"k")
-    assert limits.name(b"k")
+    assert [limits.name(b"k", "a") for _ in range(9)].count(True) == MAX_PER_MEMBER
+    limits.unname(b"k", "b")
+    assert limits.name(b"k", "b")
+
+
+def test_a_stranger_who_stays_leaves_room_for_another() -> None:
+    limits = ConnectionLimits()
+    assert [limits.name(None, "a") for _ in range(9)].count(True) == MAX_WITHOUT_KEY
+    assert limits.name(None, "b")
+    limits.unname(None, "a")
+    assert limits.name(None, "a")
+    crowd = sum(limits.name(None, str(number)) for number in range(100))
+    assert crowd == MAX_STRANGERS - MAX_WITHOUT_KEY - 1
+    assert limits.name(b"k", "a")
 
 
 def test_many_forged_addresses_are_not_remembered_for_ever() -> None:

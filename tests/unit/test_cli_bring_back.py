@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -194,3 +195,32 @@ def test_extract(run: Run, engine: Engine) -> None:
     code, out, _ = run("extract", "zoe", "/etc/fstab", "home", "--into", "/tmp")
     assert (code, out) == (0, "/tmp/fstab\n/tmp/home\n")
     assert engine.given[1] == (["/etc/fstab", "home"], Path("/tmp"), None)
+
+
+@pytest.mark.parametrize("to", ["/dev/full", "a closed pipe"])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((*RESTORE, "--yes"), "/dev/sdb is restored"),
+        (("mount", "zoe", "here"), "It is mounted at"),
+        (("extract", "zoe", "/etc/fstab", "--into", "/tmp"), "/tmp/fstab"),
+    ],
+)
+def test_what_is_done_is_a_success_although_nobody_takes_the_document(
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    words: Sequence[str],
+    said: str,
+    to: str,
+) -> None:
+    if to == "/dev/full":
+        out = Path(to).open("w")  # noqa: SIM115
+    else:
+        reader, writer = os.pipe()
+        os.close(reader)
+        out = os.fdopen(writer, "w")
+    with out:
+        monkeypatch.setattr("sys.stdout", out)
+        assert main([*words, "--json"], engine=engine) == 0
+    assert said in capfd.readouterr().err

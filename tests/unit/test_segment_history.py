@@ -7,7 +7,13 @@ from replicas import Owner
 
 from blockrep.errors import PeerBusy
 from blockrep.segment.epoch import Epoch, parse_epoch
-from blockrep.segment.history import Version, is_locked, plan_eviction, wanted_free
+from blockrep.segment.history import (
+    MAX_VERSIONS,
+    Version,
+    is_locked,
+    plan_eviction,
+    wanted_free,
+)
 from blockrep.segment.pins import MAX_PIN_S, MAX_PINS, Pins
 from blockrep.segment.ring_log import Stamp
 
@@ -97,6 +103,15 @@ def test_the_newest_consistent_epoch_never_falls_out() -> None:
 
 def test_all_may_fall_out() -> None:
     assert evict(FOUR[:1], head=190) == 190
+
+
+def test_there_are_not_more_than_a_list_can_tell() -> None:
+    record, epoch = FOUR[0].record, FOUR[0].epoch
+    many = [Version(100 + n, record, epoch, BEGAN) for n in range(MAX_VERSIONS + 2)]
+    room = {"head": 100 + len(many), "ring_pages": 1 << 20}
+    assert evict(many, **room) == 100 + 3, "one place is for what is present now"
+    assert evict(many[:-3], **room) == 100
+    assert evict(many, now=BEGAN, **room) == 100
 
 
 def test_a_pin_is_bounded() -> None:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fault.recorder import Fault
+from fault.store_disk import FaultyDisk
 from replicas import (
     BLOCK,
     CHUNK,
@@ -31,6 +33,7 @@ from replicas import (
 
 from blockrep.disk.device import Device
 from blockrep.errors import (
+    DeviceIO,
     DoesNotFit,
     EpochRefused,
     HistoryFull,
@@ -41,9 +44,11 @@ from blockrep.errors import (
     ReplicaAhead,
     UsageError,
 )
+from blockrep.segment import history, writer
 from blockrep.segment.geometry import MIB
 from blockrep.segment.header import SegmentState
 from blockrep.segment.store import UNFINISHED_LIMIT_S, Store
+from blockrep.transfer.messages import MAX_EPOCHS
 
 CHUNKS = 28
 CONTENT = CHUNKS * CHUNK
@@ -371,6 +376,27 @@ def test_a_ring_that_is_full_of_locked_versions_refuses() -> None:
     case.epoch(100)
 
 
+def test_many_small_epochs_do_not_crowd_out_what_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes a page of the ring, and a place in the memory of the holder and in EPOCHS."""
+    monkeypatch.setattr(history, "MAX_VERSIONS", 5)
+    monkeypatch.setattr(writer, "MAX_VERSIONS", 5)
+    case = Case(lock_s=7 * DAY)
+    for _ in range(5):
+        case.epoch(0)
+    with pytest.raises(HistoryFull, match="5 versions"):
+        case.epoch(0)
+    assert [e.epoch.number for e in case.store.epochs()] == [6, 5, 4, 3, 2, 1]
+    case.clock.go_on(7 * DAY)
+    case.epoch(0)
+    assert [e.epoch.number for e in case.store.epochs()] == [7, 6, 5, 4, 3]
+    case.store = Store.open(case.disk, START, case.clock)
+    assert [e.epoch.number for e in case.store.epochs()] == [7, 6, 5, 4, 3]
+
+
+def test_as_many_versions_as_one_list_tells() -> None:
+    assert history.MAX_VERSIONS + 1 == MAX_EPOCHS
+
+
 def test_an_epoch_larger_than_the_room_needs_a_proof_and_an_acceptance() -> None:
     case = Case(lock_s=7 * DAY)
     while case.store.info.ring_free_bytes > 200 * BLOCK:
@@ -471,6 +497,31 @@ def test_uptime_is_counted_over_restarts(case: Case) -> None:
 # ---- the disk
 
 
+def test_after_a_failed_write_the_segment_is_settled_and_gone_on_with(case: Case) -> None:
+    disk = FaultyDisk(case.disk.content, fault=Fault.ONCE)
+    store = Store.open(disk, START, case.clock)
+    new = case.change(40)
+    owner = case.owner
+    store.begin(owner.next_id(), owner.number + 1, owner.last)
+    for items, blocks in messages(differing_chunks(case.blocks, new), new, case.blocks, 30):
+        assert store.apply(items, blocks) == []
+    disk.fail_at = disk.operations + 4
+    with pytest.raises(DeviceIO, match="test fault"):
+        store.drain()
+    for refused in (store.drain, store.undo, lambda: store.commit(owner.record(new, CONTENT))):
+        with pytest.raises(DeviceIO, match="failed before"):
+            refused()
+    assert "test fault" in (store.info.damage or "")
+    assert store.begin(owner.next_id(), owner.number + 1, owner.last), "it goes on"
+    assert store.info.damage is None
+    assert read_all(store, owner.last, CHUNKS) == case.blocks
+    for items, blocks in messages(range(CHUNKS), new, None, 30):
+        assert store.apply(items, blocks) == []
+    store.commit(owner.record(new, CONTENT))
+    owner.committed()
+    assert read_all(store, owner.last, CHUNKS) == new
+
+
 def test_nothing_outside_of_map_ring_and_data_can_be_written(case: Case) -> None:
     part = case.store._opened.part
     g = part.geometry
@@ -499,3 +550,25 @@ def test_on_a_real_file_with_direct_io(tmp_path: Path) -> None:
         assert read_all(store, owner.last, CHUNKS) == second
         assert read_all(store, old, CHUNKS) == first
         assert list(store.scrub()) == []
+
+
+@pytest.mark.parametrize("fail_at", range(1, 14))
+def test_an_undo_that_fails_anywhere_is_made_up_for(case: Case, fail_at: int) -> None:
+    """Also when it is a read that fails: nobody is told anything else than what was."""
+    disk = FaultyDisk(case.disk.content, fault=Fault.ONCE)
+    store = Store.open(disk, START, case.clock)
+    new, owner = case.change(40), case.owner
+    store.begin(owner.next_id(), owner.number + 1, owner.last)
+    for items, blocks in messages(differing_chunks(case.blocks, new), new, case.blocks, 30):
+        assert store.apply(items, blocks) == []
+    store.drain()
+    disk.fail_at = disk.operations + fail_at
+    with pytest.raises(DeviceIO, match="test fault"):
+        store.undo()
+    with pytest.raises(DeviceIO, match="failed before"):
+        read_all(store, owner.last, CHUNKS)
+    store.tick()
+    assert read_all(store, owner.last, CHUNKS) == case.blocks
+    store.undo()
+    assert read_all(store, owner.last, CHUNKS) == case.blocks
+    assert store.info.damage is None
