@@ -13,7 +13,7 @@ from blockrep.errors import NotAMember, UsageError
 from blockrep.group.grants import Act, Grants
 from blockrep.group.membership import View, view_group
 from blockrep.group.own_section import approving
-from blockrep.group.rights import may_write, readable_owners
+from blockrep.group.rights import may_write, readable_owners, takeable_owners
 
 SHORTEST_KEY = 8
 
@@ -191,6 +191,7 @@ def _check_other(seat: Seat, key: bytes) -> None:
 
 
 def _rights(view: View, grants: Grants, key: bytes) -> frozenset[tuple[Act, bytes]]:
-    """What a connection was let in for; whatever else it asks is decided when it asks."""
-    reads = frozenset((Act.RESTORE, owner) for owner in readable_owners(view, grants, key))
-    return reads | {(Act.WRITE, key)} if may_write(view, grants, key) else reads
+    """What a connection was let in for; a segment is assigned by the grants of then."""
+    rights = {(Act.RESTORE, owner) for owner in readable_owners(view, grants, key)}
+    rights |= {(Act.TAKEOVER, owner) for owner in takeable_owners(view, grants, key)}
+    return frozenset(rights | {(Act.WRITE, key)} if may_write(view, grants, key) else rights)

@@ -77,9 +77,9 @@ def test_a_takeover_is_denied_where_it_was_denied(chain: Machines) -> None:
     words = "m2", "--from", f"{third.address}:7317", "--recovery-key-file", second.key_file
     lines = second.run("takeover", *words)["takeover"]["lines"]
     told = dict(zip(("m1", "m3"), sorted(lines), strict=True))
-    assert "has no right to take over" in told["m1"]
+    assert "no right to take" in told["m1"]
     assert "from this machine alone now" in told["m3"]
-    assert "takeover" in first.log
+    assert "no right to take" in first.log
     backup = second.run("backup", ok=(102,))["backup"]
     assert {h["name"]: h["committed"] for h in backup["holders"]} == {"m1": False, "m3": True}
 
