@@ -102,8 +102,9 @@ class Reports:
     def _device_problems(self, device: HeldDevice, replicas: list[Replica]) -> Iterator[str]:
         stale_s = self._world.config.stale_hours * 3600
         good = 0
+        receipts = self._receipts(device)
         for replica in replicas:
-            problem = _problem(replica, stale_s)
+            problem = _problem(replica, stale_s, receipts.get(replica.holder.key))
             if problem:
                 yield f"{device.path} at {replica.holder.name}: {problem}"
             good += bool(replica.newest) and not problem
@@ -156,13 +157,19 @@ def _id_of(device: HeldDevice) -> bytes:
     return device.keys.device_id if device.keys is not None else bytes(16)
 
 
-def _problem(replica: Replica, stale_s: int) -> str:
-    """Why a replica does not count as good; empty for a good one, and for none at all."""
+def _problem(replica: Replica, stale_s: int, signed: Epoch | None) -> str:
+    """Why a replica does not count as good; empty for a good one, and for none at all.
+
+    `signed` is the epoch of the newest receipt of this holder.
+    """
     if replica.failure:
         return replica.failure
     if replica.damage:
         return f"damaged: {replica.damage}"
     newest = replica.newest
+    if signed is not None and (newest is None or newest.epoch.number < signed.number):
+        shown = f"epoch {newest.epoch.number} as its newest" if newest else "none"
+        return f"it has signed for epoch {signed.number}, and shows {shown}"
     if newest is None:
         return ""
     age_s = int(time.time()) - newest.epoch.time_s
