@@ -126,7 +126,7 @@ def test_being_stopped_ends_a_backup_at_a_whole_epoch(pair: Machines) -> None:
     first, second = pair.all
     held = held_epochs(second)
     change(first, 12 * MIB)
-    pair.network.slow_down(1, 30)
+    pair.network.slow_down(1, 8)
     for machine in pair.all:
         with first.spawn("backup") as running:
             wait_for("the transfer", lambda: has_sent(first, MIB), 60)
@@ -167,7 +167,7 @@ def test_a_kill_in_the_middle_leaves_a_whole_epoch_and_the_next_run_converges(
     held = held_epochs(second)
     change(first, 12 * MIB)
     dying = first if victim == "owner" else second
-    pair.network.slow_down(1, 30)
+    pair.network.slow_down(1, 8)
     with first.spawn("backup") as running:
         wait_for("the transfer", lambda: has_sent(first, MIB), 60)
         dying.kill()
@@ -208,7 +208,7 @@ def test_a_cable_cut_in_the_middle_is_noticed_after_a_minute(pair: Machines) -> 
     first, second = pair.all
     held = held_epochs(second)
     change(first, 12 * MIB)
-    pair.network.slow_down(1, 30)
+    pair.network.slow_down(1, 8)
     with first.spawn("backup") as running:
         wait_for("the transfer", lambda: has_sent(first, MIB), 60)
         pair.network.cut(2)
@@ -226,7 +226,7 @@ def test_an_interrupted_command_cancels_its_job(pair: Machines) -> None:
     first, second = pair.all
     held = held_epochs(second)
     change(first, 12 * MIB)
-    pair.network.slow_down(1, 30)
+    pair.network.slow_down(1, 8)
     with first.spawn("backup") as running:
         wait_for("the transfer", lambda: has_sent(first, MIB), 60)
         running.send_signal(signal.SIGINT)
