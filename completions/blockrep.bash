@@ -34,7 +34,7 @@ _blockrep() {
         *) return ;;
     esac
     case ${COMP_WORDS[1]} in
-        group) words="create invite join approve remove leave recovery-key show" ;;
+        group) words="create invite join approve refuse remove grant withdraw deny allow leave recovery-key show" ;;
     esac
     if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$word")

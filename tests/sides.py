@@ -104,7 +104,7 @@ class HolderSide:
         return self.identity.key
 
     def trust(self, certificate: bytes, key: bytes, *, may_write: bool = True) -> None:
-        self.members[key] = Peer(key, "anna", may_write, frozenset({key}))
+        self.members[key] = Peer(key, "anna", may_write, frozenset({key}), frozenset({key}))
         self.certificates.append(certificate)
 
     def reopen(self) -> None:

@@ -21,7 +21,7 @@ from blockrep.agent.seat import Seat, Seats
 from blockrep.errors import BlockrepError, NotAMember, PeerBusy, PeerRefused, PeerUnreachable
 from blockrep.group.handshake import Greeting as JoinGreeting
 from blockrep.group.membership import View
-from blockrep.group.rights import may_write, readable_owners
+from blockrep.group.rights import may_write, readable_owners, takeable_owners
 from blockrep.group.tls import peer_key
 from blockrep.segment.clock import Clock
 from blockrep.transfer.channel import Channel
@@ -109,6 +109,7 @@ def _peer(group: OwnGroup, key: bytes) -> Peer:
         name=_name(group, key, ""),
         may_write=may_write(view, grants, key),
         may_read=readable_owners(view, grants, key),
+        may_take_over=takeable_owners(view, grants, key),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from blockrep.agent.coming_back import come_back
 from blockrep.agent.exchange import exchange_with
+from blockrep.agent.grant_requests import grants_document
 from blockrep.agent.jobs import Job
 from blockrep.agent.joining import (
     Joined,
@@ -40,6 +41,7 @@ class GroupRequests:
             "group-join": self.join,
             "group-invite": self.invite,
             "group-approve": self.approve,
+            "group-refuse": self.refuse,
             "group-remove": self.remove,
             "group-leave": self.leave,
             "group-recovery": self.recovery,
@@ -82,13 +84,23 @@ class GroupRequests:
         seat.approve(key, text_of(arguments, "short_code"))
         return group_document(seat)
 
+    def refuse(self, arguments: Document) -> Document:
+        seat = self._seat(arguments)
+        seat.refuse(bytes.fromhex(text_of(arguments, "key")))
+        return group_document(seat)
+
     def remove(self, arguments: Document) -> Document:
+        """Whoever is a member by the removed one's word alone is one by ours from now on."""
         seat = self._seat(arguments)
         member = self._member(seat, text_of(arguments, "member"))
         hanging = left_hanging(seat.group.view, member.key, seat.group.grants.removers)
+        adopted = [seat.group.view.members[key] for key in hanging]
         seat.group.say(removing(member.key, hanging))
         self._world.log.notice(f"{member.name} was removed from {seat.group.name}")
-        return group_document(seat)
+        for one in adopted:
+            self._world.log.notice(f"{one.name}, whom {member.name} had approved, stays a member")
+        removed = {**_short(member), "adopted": [_short(one) for one in adopted]}
+        return {**group_document(seat), "removed": removed}
 
     def leave(self, arguments: Document) -> Document:
         """Say goodbye to whoever answers, then forget the group. Segments keep what they hold."""
@@ -157,8 +169,17 @@ def group_document(seat: Seat) -> Document:
             "id": group.group_id.hex(),
             "members": members,
             "waiting": waiting,
+            "proposals": [
+                {"by": _short(view.members[said.by]), "member": _short(view.members[said.key])}
+                for said in view.proposals
+            ],
+            "grants": grants_document(seat),
         }
     }
+
+
+def _short(member: Member) -> Document:
+    return {"name": member.name, "key": member.key.hex()}
 
 
 def _member_document(member: Member, me: bytes) -> Document:

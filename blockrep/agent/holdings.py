@@ -167,4 +167,6 @@ def _open(device: HeldDevice, segment: AreaSegment, clock: Clock, log: Log) -> H
         return HeldSegment(device, segment.number, segment.capacity_bytes, None, error.message)
     if store.info.damage:
         log.error(f"{place}: {store.info.damage}")
+    if store.info.doubt:
+        log.warning(f"{place}: {store.info.doubt}")
     return HeldSegment(device, segment.number, store.info.capacity_bytes, store)

@@ -25,12 +25,14 @@ from blockrep.group.grants import Grants
 from blockrep.group.identity import Identity, device_of, identity_of
 from blockrep.group.key_record import change_keys, reserve_counter
 from blockrep.group.membership import View, trusted_certificates, view_group
-from blockrep.group.merge import LOUD, Event, OwnKey, merge
+from blockrep.group.merge import LOUD, Event, EventKind, OwnKey, merge
 from blockrep.group.own_section import Change, amend, approving
 from blockrep.group.recovery_key import derive_recovery
-from blockrep.group.section import Member, MemberDevice, Recovery, Section
-from blockrep.group.state import load_document, load_grants, save_document
+from blockrep.group.section import MAX_MEMBERS, Member, MemberDevice, Recovery, Section
+from blockrep.group.state import load_document, load_grants, save_document, save_grants
 from blockrep.group.tls import client_context, server_context
+
+_NO_ROOM = b""  # in `loud`, instead of a key
 
 
 class OwnGroup:
@@ -172,6 +174,19 @@ class OwnGroup:
             self._replace(self._amended(change))
         self._on_change(True)
 
+    def change_grants(self, change: Callable[[Grants], Grants]) -> None:
+        """Keep what somebody at this machine grants or denies. Whose removing counts decides who
+        is a member."""
+        with self._lock:
+            changed = change(self._grants)
+            if changed == self._grants:
+                return
+            save_grants(self._folder, self.group_id, changed)
+            self._grants = changed
+            self._view = None
+            self._server = None
+        self._on_change(False)
+
     def refresh(self, name: str, addresses: tuple[str, ...]) -> None:
         """Say again what has changed about this machine itself, if anything has."""
         with self._lock:
@@ -220,6 +235,8 @@ class OwnGroup:
         """Keep a merged document and tell what was odd; whether it was new."""
         for event in events:
             self._note(event)
+        if len(document.sections) < MAX_MEMBERS:
+            self.loud.pop(_NO_ROOM, None)
         if document == self._document:
             return False
         self._replace(document)
@@ -257,7 +274,9 @@ class OwnGroup:
     def _note(self, event: Event) -> None:
         text = f"group {self.name}: {event.text}"
         if event.kind in LOUD:
-            self.loud[event.key] = event.text
+            # Whom there is no room for are as many as somebody likes to make up.
+            key = _NO_ROOM if event.kind is EventKind.NO_ROOM else event.key
+            self.loud[key] = event.text
             self._log.error(text)
         else:
             self.loud.pop(event.key, None)

@@ -105,8 +105,9 @@ class Reports:
         job = self._world.jobs.last_ended("backup", str(device.path))
         missed = _missed(job) if job is not None else {}
         good = 0
+        receipts = self._receipts(device)
         for replica in replicas:
-            problem = _problem(replica, stale_s)
+            problem = _problem(replica, stale_s, receipts.get(replica.holder.key))
             if not problem and replica.holder.key.hex() in missed:
                 reason = missed[replica.holder.key.hex()]
                 yield f"{device.path}: the last backup did not reach {reason}"
@@ -181,13 +182,19 @@ def _named_reason(holder: Document) -> str:
     return reason if reason.startswith(name) else f"{name}: {reason}"
 
 
-def _problem(replica: Replica, stale_s: int) -> str:
-    """Why a replica does not count as good; empty for a good one, and for none at all."""
+def _problem(replica: Replica, stale_s: int, signed: Epoch | None) -> str:
+    """Why a replica does not count as good; empty for a good one, and for none at all.
+
+    `signed` is the epoch of the newest receipt of this holder.
+    """
     if replica.failure:
         return replica.failure
     if replica.damage:
         return f"damaged: {replica.damage}"
     newest = replica.newest
+    if signed is not None and (newest is None or newest.epoch.number < signed.number):
+        shown = f"epoch {newest.epoch.number} as its newest" if newest else "none"
+        return f"it has signed for epoch {signed.number}, and shows {shown}"
     if newest is None:
         return ""
     age_s = int(time.time()) - newest.epoch.time_s
@@ -263,8 +270,11 @@ def _held_problems(seat: Seat) -> Iterator[str]:
     for segment in seat.holdings.segments:
         info = segment.info
         damage = segment.damage if info is None else info.damage
+        place = f"segment {segment.number} of {segment.device.path}"
         if damage:
-            yield f"segment {segment.number} of {segment.device.path} is damaged: {damage}"
+            yield f"{place} is damaged: {damage}"
+        if info is not None and info.doubt:
+            yield f"{place}: {info.doubt}"
 
 
 def _epochs(replicas: list[Replica]) -> list[Document]:

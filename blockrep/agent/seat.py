@@ -55,6 +55,12 @@ class Seat:
         self.group.welcome(section)
         self._log.notice(f"{section.member.name} was approved as a member of {self.group.name}")
 
+    def refuse(self, key: bytes) -> None:
+        """Send the machine away; its code is used up."""
+        with self._lock:
+            self._invitations.refuse(key)
+        self._log.notice(f"the machine with the key {key.hex()[:16]}… was refused")
+
     def answer_joiner(self, call: bytes, greeting: Greeting) -> bytes:
         """A REPLY to a stranger."""
         document = self.group.document

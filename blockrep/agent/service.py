@@ -12,6 +12,7 @@ from blockrep.agent.backup import BackupRequests
 from blockrep.agent.config import AgentConfig
 from blockrep.agent.exchange import Exchanger
 from blockrep.agent.gate import Gate
+from blockrep.agent.grant_requests import GrantRequests
 from blockrep.agent.group_requests import GroupRequests
 from blockrep.agent.held_device import HeldDevice
 from blockrep.agent.jobs import Job, JobState, JobTable
@@ -89,6 +90,7 @@ class Agent:
         self._sit_down(world)
         topics = (
             GroupRequests(world),
+            GrantRequests(world),
             BackupRequests(world),
             Reports(world),
             TakeoverRequests(world),

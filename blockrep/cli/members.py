@@ -8,10 +8,11 @@ from typing import Any
 
 from blockrep.cli.asking import ask_agent, ask_with
 from blockrep.cli.document import Document
+from blockrep.cli.grants import run_denial, run_grant
 from blockrep.cli.recovery_file import check_key_place, write_key_file
 from blockrep.cli.session import Session
 from blockrep.cli.terminal import clean
-from blockrep.cli.text_group import group_lines, waiting_lines
+from blockrep.cli.text_group import group_lines, removed_lines, waiting_lines
 from blockrep.errors import UsageError
 
 
@@ -88,6 +89,14 @@ def _approve(session: Session, arguments: Namespace) -> None:
     session.report([f"{clean(chosen['name'])} is a member now."])
 
 
+def _refuse(session: Session, arguments: Namespace) -> None:
+    waiting = ask_agent(session, arguments, "group-show")["group"]["waiting"]
+    chosen = _choose(waiting, arguments.key)
+    answer = ask_agent(session, arguments, "group-refuse", key=chosen["key"])
+    session.document["group"] = answer["group"]
+    session.report([f"{clean(chosen['name'])} was refused. To ask again it needs a new code."])
+
+
 def _choose(waiting: list[Document], key: str | None) -> Document:
     found = [one for one in waiting if key is None or one["key"].startswith(key.lower())]
     if not found:
@@ -104,7 +113,9 @@ def _choose(waiting: list[Document], key: str | None) -> Document:
 
 def _remove(session: Session, arguments: Namespace) -> None:
     answer = ask_agent(session, arguments, "group-remove", member=arguments.member)
-    _report_group(session, answer)
+    session.document["group"] = answer["group"]
+    session.document["removed"] = answer["removed"]
+    session.report([*removed_lines(answer["removed"]), "", *group_lines(answer["group"])])
 
 
 def _leave(session: Session, arguments: Namespace) -> None:
@@ -169,7 +180,12 @@ _ACTIONS: dict[str, Callable[[Session, Namespace], None]] = {
     "invite": _invite,
     "join": _join,
     "approve": _approve,
+    "refuse": _refuse,
     "remove": _remove,
+    "grant": run_grant,
+    "withdraw": run_grant,
+    "deny": run_denial,
+    "allow": run_denial,
     "leave": _leave,
     "recovery-key": _make_recovery_key,
     "show": _show,

@@ -64,12 +64,55 @@ examples:
   blockrep group approve 5f3a --yes           the key begins with 5f3a; without asking
 """
 
+_REFUSE = """\
+Send a machine away that asked with a code from here. The code is used up.
+
+examples:
+  blockrep group refuse
+  blockrep group refuse 5f3a                  the key begins with 5f3a
+"""
+
 _REMOVE = """\
 Remove a member: it can write no more epochs here. What it has stored stays readable with
-its recovery key. The other members decide for themselves whether they follow.
+its recovery key. The other members decide for themselves whether they follow. Those whom
+the removed one alone had approved stay members; the answer names them.
 
 examples:
   blockrep group remove zoe
+"""
+
+_GRANT = """\
+Grant a member something at this machine. With restore it may read the replicas of OWNER that
+are kept here; what is encrypted takes the owner's recovery key as well. With remove, whom it
+removes is removed here too.
+
+examples:
+  blockrep group grant nas restore zoe
+  blockrep group grant nas remove
+"""
+
+_WITHDRAW = """\
+Withdraw what was granted at this machine.
+
+examples:
+  blockrep group withdraw nas restore zoe
+  blockrep group withdraw nas remove
+"""
+
+_DENY = """\
+Deny something for the replicas of OWNER at this machine, also to OWNER itself: to write them,
+to be assigned a segment, to restore them, to take them over.
+
+examples:
+  blockrep group deny zoe takeover
+  blockrep group deny zoe write assign
+"""
+
+_ALLOW = """\
+Take back what was denied at this machine.
+
+examples:
+  blockrep group allow zoe takeover
 """
 
 _LEAVE = """\
@@ -88,7 +131,8 @@ examples:
 """
 
 _GROUP_SHOW = """\
-Show the members, their devices, and who waits for approval.
+Show the members, their devices, who waits for approval, whom others have removed, and what
+was granted and denied at this machine.
 
 examples:
   blockrep group show
@@ -204,14 +248,36 @@ def _add_group(add: Add) -> None:
     approve.add_argument("key", nargs="?", metavar="KEY", help="the beginning of its key")
     approve.add_argument("--yes", action="store_true", help="do not ask whether the digits agree")
     _common(approve)
+    refuse = add("refuse", "send a machine away that asked", _REFUSE)
+    refuse.add_argument("key", nargs="?", metavar="KEY", help="the beginning of its key")
+    _common(refuse)
     remove = add("remove", "remove a member", _REMOVE)
     remove.add_argument("member", metavar="MEMBER", help="its name, or the beginning of its key")
     _common(remove)
+    _grant(add("grant", "grant a member something at this machine", _GRANT))
+    _grant(add("withdraw", "withdraw a grant", _WITHDRAW))
+    _deny(add("deny", "deny something for a member's replicas here", _DENY))
+    _deny(add("allow", "take a denial back", _ALLOW))
     _common(add("leave", "leave the group", _LEAVE))
     key = add("recovery-key", "make a new recovery key", _KEY)
     _recovery(key)
     _common(key)
     _common(add("show", "show the members", _GROUP_SHOW))
+
+
+def _grant(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("member", metavar="MEMBER", help="its name, or the beginning of its key")
+    verb.add_argument("right", choices=("restore", "remove"), help="what it may do")
+    verb.add_argument("owner", nargs="?", metavar="OWNER", help="whose replicas it may restore")
+    _common(verb)
+
+
+def _deny(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("owner", metavar="OWNER", help="whose replicas: a name, or a key's beginning")
+    verb.add_argument(
+        "acts", nargs="+", choices=("write", "assign", "restore", "takeover"), help="what"
+    )
+    _common(verb)
 
 
 def _add_backup(add: Add) -> None:

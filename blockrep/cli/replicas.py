@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blockrep.agent.local_lines import Document, build_line, error_of, parse_line
-from blockrep.agent.opening import OpenedReplica, Wanted
+from blockrep.agent.opening import OpenedReplica
 from blockrep.agent.opening import open_replica as open_at_holders
+from blockrep.agent.ways import Wanted
 from blockrep.browse.extract import extract_files
 from blockrep.browse.view import View
 from blockrep.errors import ProgramFailed

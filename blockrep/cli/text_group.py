@@ -15,13 +15,16 @@ Rows = list[tuple[str, ...]]
 
 
 def group_lines(group: Document) -> list[str]:
-    """The members and what each brings, and who waits."""
+    """The members and what each brings, who waits, and what was decided about whom."""
     rows: Rows = [("member", "key", "first areas", "recovery key", "address")]
     rows += [_member_row(member) for member in group["members"]]
     lines = [f'Group "{clean(group["name"])}"', "", *_indented(table_lines(rows))]
     if group["waiting"]:
         lines += ["", *waiting_lines(group["waiting"])]
-    return lines
+    if group["proposals"]:
+        lines += ["", *_proposal_lines(group["proposals"])]
+    grants = grant_lines(group["grants"])
+    return [*lines, "", *grants] if grants else lines
 
 
 def _member_row(member: Document) -> tuple[str, ...]:
@@ -40,6 +43,46 @@ def waiting_lines(waiting: Sequence[Document]) -> list[str]:
         key, code = clean(one["key"][:8]), clean(one["short_code"])
         lines.append(f"  {clean(one['name'])} (key {key}): its screen must show {code}")
     return lines
+
+
+def _proposal_lines(proposals: Sequence[Document]) -> list[str]:
+    lines = ["Removed by others, which counts here after `blockrep group remove` alone:"]
+    lines += [f"  {_who(said['member'])}, by {_who(said['by'])}" for said in proposals]
+    return lines
+
+
+def removed_lines(removed: Document) -> list[str]:
+    """Who is out, and who stays in by our word instead of that of who is out."""
+    lines = [f"{clean(removed['name'])} is no member any more."]
+    if removed["adopted"]:
+        name = clean(removed["name"])
+        lines += ["", f"{name} alone had approved these. They stay, approved by this machine now:"]
+        lines += [f"  {_who(one)}" for one in removed["adopted"]]
+        lines += ["Whom you do not know: `blockrep group remove`."]
+    return lines
+
+
+def _who(member: Document) -> str:
+    return f"{clean(member['name'])} (key {clean(member['key'][:8])})"
+
+
+def grant_lines(grants: Document) -> list[str]:
+    """What was granted and denied at this machine; no lines where nothing was."""
+    rows = [f"  {_granted(g, 'member')} may restore {_granted(g, 'owner')}"
+            for g in grants["restore"]]  # fmt: skip
+    rows += [f"  whom {_granted(g, 'member')} removes is removed here" for g in grants["remove"]]
+    lines = ["Granted at this machine:", *rows] if rows else []
+    if not grants["denied"]:
+        return lines
+    acts: dict[str, list[str]] = {}
+    for denial in grants["denied"]:
+        acts.setdefault(_granted(denial, "owner"), []).append(clean(denial["act"]))
+    denied = [f"  {owner}: {', '.join(found)}" for owner, found in acts.items()]
+    return [*lines, *([""] if lines else []), "Denied at this machine, by owner:", *denied]
+
+
+def _granted(row: Document, role: str) -> str:
+    return f"{clean(row[role]) or '?'} ({clean(row[f'{role}_key'][:8])})"
 
 
 def backup_lines(backup: Document) -> list[str]:

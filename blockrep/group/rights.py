@@ -68,6 +68,12 @@ def readable_owners(view: View, grants: Grants, key: bytes) -> frozenset[bytes]:
     return (owners_of(view, key) | granted) - denied
 
 
+def takeable_owners(view: View, grants: Grants, key: bytes) -> frozenset[bytes]:
+    """For whose replicas a connection with this key may name another writer."""
+    denied = {owner for owner, act in grants.denied if act is Act.TAKEOVER}
+    return owners_of(view, key) - denied
+
+
 def owners_of(view: View, key: bytes) -> frozenset[bytes]:
     """Whose owner this key can be: a member its own, a recovery identity that of its owner."""
     own = frozenset({key}) if key in view.members else frozenset()

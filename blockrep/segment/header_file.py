@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from blockrep.disk.device import new_buffer
-from blockrep.errors import InternalError, RecordDamaged, UsageError
+from blockrep.errors import InternalError, RecordDamaged, RecordUnsupported, UsageError
 from blockrep.segment.assignment import Held
 from blockrep.segment.clock import Clock
 from blockrep.segment.header import (
@@ -18,6 +18,7 @@ from blockrep.segment.header import (
     SegmentHeader,
     SegmentState,
     build_header,
+    header_offset,
     parse_header,
     parse_slots,
 )
@@ -25,8 +26,11 @@ from blockrep.segment.part import Disk, SegmentPart
 from blockrep.segment.ring_log import Stamp
 
 
-def read_header(disk: Disk, start_bytes: int) -> SegmentHeader:
-    """The newest header of a segment; `RecordDamaged`, `RecordUnsupported`, `DeviceIO`."""
+def read_header(disk: Disk, start_bytes: int) -> tuple[SegmentHeader, bool]:
+    """The newest header of a segment, and whether the one beside it is what it must be.
+
+    `RecordDamaged`, `RecordUnsupported`, `DeviceIO`.
+    """
     page = new_buffer(HEADER_BYTES)
     slots = []
     for offset in SLOT_OFFSETS:
@@ -35,14 +39,31 @@ def read_header(disk: Disk, start_bytes: int) -> SegmentHeader:
     header = parse_slots((slots[0], slots[1]))
     if header is None:
         raise RecordDamaged(f"there is no segment at byte {start_bytes}")
-    return header
+    return header, _has_other(header, slots)
+
+
+def _has_other(header: SegmentHeader, slots: list[bytes]) -> bool:
+    """Whether the other slot has the header before: the newest of all may have been there."""
+    if header.held is None:
+        return True  # it may never have been written
+    other = slots[1 - SLOT_OFFSETS.index(header_offset(header.generation))]
+    try:
+        return parse_header(other).generation == header.generation - 1
+    except (RecordDamaged, RecordUnsupported):
+        return False
 
 
 class HeaderFile:
-    """`header` is what is on the disk; it changes only when the write was flushed."""
+    """`header` is what is on the disk; it changes only when the write was flushed.
 
-    def __init__(self, part: SegmentPart, header: SegmentHeader, clock: Clock) -> None:
+    `is_alone`: the other slot, where a newer one may have been, cannot be read.
+    """
+
+    def __init__(
+        self, part: SegmentPart, header: SegmentHeader, clock: Clock, *, is_alone: bool
+    ) -> None:
         self.header = header
+        self.is_alone = is_alone
         self._part = part
         self._clock = clock
         self._opened_s = clock.uptime_s()
@@ -88,3 +109,4 @@ class HeaderFile:
             raise InternalError("a segment header is not what it was made of")
         self._part.write_header(generation, record)
         self.header = header
+        self.is_alone = False

@@ -30,13 +30,13 @@ class Opened:
     """The parts of one segment. Nothing here knows of threads."""
 
     def __init__(self, disk: Disk, start_bytes: int, clock: Clock) -> None:
-        header = read_header(disk, start_bytes)
+        header, has_other = read_header(disk, start_bytes)
         self.part = SegmentPart(disk, start_bytes, header.geometry)
         self.segment_id = uuid.UUID(header.uuid).bytes
         self.chunks = header.geometry.data_bytes // CHUNK_BYTES
         self.ring = Ring(self.part)
         self.map = ChunkMap(self.part, self._mend)
-        self.file = HeaderFile(self.part, header, clock)
+        self.file = HeaderFile(self.part, header, clock, is_alone=not has_other)
         self.batches = BatchReader(self.ring, self.segment_id, self.chunks)
         self.damage = Damage()
         self.pins = Pins()

@@ -41,6 +41,10 @@ MAX_EPOCHS = 1000  # are told to anybody, as the wire protocol has it
 SAVE_CLOCKS_S = 3600
 REST_S = 60  # after so long without news an epoch gives its memory back
 UNFINISHED_LIMIT_S = 7 * 86_400  # after so long without news an epoch that was cut is undone
+_ONE_HEADER = (
+    "one of its two headers cannot be read: it was cut while it was written, or has rotted, and "
+    "then what was committed last is missing"
+)
 
 
 class Store:
@@ -106,6 +110,7 @@ class Store:
             base_lost=held.base_lost,
             epoch=held.epoch or None,
             damage=damage,
+            doubt=_ONE_HEADER if opened.file.is_alone else None,
         )
 
     def _damage_text(self) -> str | None:

@@ -43,6 +43,8 @@ class StoreInfo:
     base_lost: bool = False
     epoch: bytes | None = None  # the record of the epoch that can be read whole
     damage: str | None = None
+    # What may be wrong, or no more than the trace of a cut in the write of a header.
+    doubt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,8 @@ class ReadSession:
             self._selected.device_id,
         ):
             raise ProtocolError("a takeover of another replica than the selected one")
+        if asked.owner_key not in self._peer.may_take_over:
+            raise PeerRefused(f"{self._peer.name} has no right to take over this replica")
         asked.verify(self._nonce)
         self._store.set_writer(asked.writer)
         self._channel.post(Kind.STATE, state_of(self._store.info).build())

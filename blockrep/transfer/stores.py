@@ -17,13 +17,15 @@ from blockrep.segment.store import Store
 class Peer:
     """Who is at the other end, as TLS has proven, and what it may do here.
 
-    `may_write` its own replica; `may_read` the replicas of these owner keys.
+    `may_write` its own replica; `may_read` the replicas of these owner keys, and name another
+    writer for those of `may_take_over`.
     """
 
     key: bytes
     name: str
     may_write: bool
     may_read: frozenset[bytes]
+    may_take_over: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,23 @@ def test_a_header_that_rots_leads_to_epochs_that_are_whole(slot: int, seed: int)
         assert read_all(store, stored.epoch.id, world.shape.chunks) == blocks
 
 
+@pytest.mark.parametrize("how", ["rot", "zeros"])
+@pytest.mark.parametrize("slot", [0, 1])
+def test_a_header_that_is_lost_is_told(slot: int, how: str, seed: int) -> None:
+    """It may have been the newest: an older state is not passed off without a word."""
+    world = _settled(seed)
+    place = slice(START + SLOT_OFFSETS[slot], START + SLOT_OFFSETS[slot] + 4096)
+    assert Store.open(world.disk, START, world.clock).info.doubt is None
+    rotten = {"rot": b"?" + bytes(world.disk.content[place])[1:], "zeros": bytes(4096)}
+    world.disk.content[place] = rotten[how]
+    store = Store.open(world.disk, START, world.clock)
+    assert "one of its two headers" in (store.info.doubt or "")
+    store.set_lock(0)
+    store.set_lock(0)
+    assert store.info.doubt is None
+    assert Store.open(world.disk, START, world.clock).info.doubt is None
+
+
 def test_the_header_that_says_applying_rots(seed: int) -> None:
     """The one before says settled, over data that is not: the ring tells, and nothing is lost."""
     world = _applying(seed)

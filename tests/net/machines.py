@@ -84,6 +84,14 @@ class Machine:
                 env={**os.environ, "NOTIFY_SOCKET": str(notify), "BLOCKREP_DEBUG": "1"},
             )
 
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory that its agent has had."""
+        assert self.agent is not None
+        status = Path(f"/proc/{self.agent.pid}/status").read_text()
+        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) << 10
+
     def stop(self) -> None:
         """Ask the agent to end; it must do so with success."""
         self._end(signal.SIGTERM, 0)
@@ -172,7 +180,8 @@ def bring_in(member: Machine, joiner: Machine, group: str = "test") -> None:
 @contextlib.contextmanager
 def machines(
     folder: Path, count: int, *, disks: int = 1, disk_bytes: int = 320 * MIB, peers: int = 2,
-    first: str = "64M", content_bytes: int = 8 * MIB, history: str = "10%", start: bool = True,
+    first: str = "64M", content_bytes: int = 8 * MIB, history: str | None = None,
+    start: bool = True,
 ) -> Iterator[Machines]:  # fmt: skip
     """So many machines with divided disks, their agents running."""
     with contextlib.ExitStack() as stack:
@@ -213,15 +222,15 @@ def divided_disk(
     peers: int,
     content_bytes: int,
     seed: int,
-    history: str,
+    history: str | None,
 ) -> None:
     """A divided disk with files of random content on it."""
     tree = image.with_suffix(".tree")
     write_files(tree, content_bytes, seed)
     ext_disk(image, size_bytes, tree=tree)
     run("rm", "-rf", tree)
-    sizes = "--first", first, "--peers", peers, "--history", history
-    run(BLOCKREP, "divide", image, *sizes, "--yes")
+    share = () if history is None else ("--history", history)
+    run(BLOCKREP, "divide", image, "--first", first, "--peers", peers, *share, "--yes")
 
 
 def write_files(folder: Path, content_bytes: int, seed: int) -> None:

@@ -28,6 +28,7 @@ from blockrep.segment.geometry import MIB
 from blockrep.segment.values import StoredEpoch
 from blockrep.transfer import fetch
 from blockrep.transfer.fetch import RemoteView
+from blockrep.transfer.stores import Peer
 
 SIZE = 7 * MIB + 3 * BLOCK
 
@@ -147,6 +148,16 @@ def test_a_takeover_by_another_key_is_refused(tmp_path: Path) -> None:
     with backed_up(tmp_path) as (owner, holder):
         with owner.reader(holder) as reader, pytest.raises(EpochRefused):
             reader.take_over(b"a thief's disk!!", holder.identity.sign)
+        assert holder.store.info.writer == b"owner-instance-1"
+
+
+def test_whoever_may_only_read_takes_nothing_over(tmp_path: Path) -> None:
+    """A member to whom reading was granted, or an owner whose taking over is denied here."""
+    with backed_up(tmp_path) as (owner, holder):
+        key = owner.identity.key
+        holder.members[key] = Peer(key, "anna", True, may_read=frozenset({key}))
+        with owner.reader(holder) as reader, pytest.raises(PeerRefused, match="take over"):
+            reader.take_over(b"a thief's disk!!", owner.identity.sign)
         assert holder.store.info.writer == b"owner-instance-1"
 
 

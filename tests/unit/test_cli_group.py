@@ -25,7 +25,19 @@ MEMBER = {
     "name": "zoe", "key": "cd" * 32, "addresses": ["10.0.0.1:7317"], "me": True, "left": False,
     "recovery": False, "devices": [DEVICE],
 }  # fmt: skip
-GROUP = {"name": "family", "id": "1" * 32, "members": [MEMBER], "waiting": [WAITING]}
+NO_GRANTS: dict[str, Any] = {"remove": [], "restore": [], "denied": []}
+GRANTS = {
+    "remove": [{"member": "nas", "member_key": KEY}],
+    "restore": [{"member": "nas", "member_key": KEY, "owner": "", "owner_key": "ef" * 32}],
+    "denied": [
+        {"owner": "zoe", "owner_key": "cd" * 32, "act": "assign"},
+        {"owner": "zoe", "owner_key": "cd" * 32, "act": "write"},
+    ],
+}  # fmt: skip
+GROUP = {
+    "name": "family", "id": "1" * 32, "members": [MEMBER], "waiting": [WAITING], "proposals": [],
+    "grants": NO_GRANTS,
+}  # fmt: skip
 
 
 def replica(**changes: Any) -> dict[str, Any]:
@@ -138,8 +150,81 @@ def test_several_that_wait_are_told_apart(run: Run, engine: FakeEngine) -> None:
     assert run("group", "approve", "00", "--yes")[0] == 2
 
 
+def test_refuse_takes_the_only_one_that_waits(run: Run, engine: FakeEngine) -> None:
+    engine.answers["group-refuse"] = {"group": {**GROUP, "waiting": []}}
+    code, out, _ = run("group", "refuse", "--group", "family")
+    assert (code, out) == (0, "nas was refused. To ask again it needs a new code.\n")
+    assert engine.asked[-1] == ("group-refuse", {"key": KEY, "group": "family"})
+    assert run("group", "refuse", "00")[0] == 2
+
+
+def test_remove_names_whom_this_machine_takes_over(run: Run, engine: FakeEngine) -> None:
+    removed = {"name": "nas", "key": KEY, "adopted": [{"name": "box\x1b", "key": "ef" * 32}]}
+    engine.answers["group-remove"] = {"group": GROUP, "removed": removed}
+    code, out, _ = run("group", "remove", "nas")
+    assert code == 0
+    assert "nas is no member any more." in out
+    assert "box\\x1b (key efefefef)" in out
+    assert json.loads(run("group", "remove", "nas", "--json")[1])["removed"] == removed
+    engine.answers["group-remove"] = {"group": GROUP, "removed": {**removed, "adopted": []}}
+    assert "alone had approved" not in run("group", "remove", "nas")[1]
+
+
+@pytest.mark.parametrize("action", ["grant", "withdraw"])
+def test_grant_and_withdraw(run: Run, engine: FakeEngine, action: str) -> None:
+    engine.answers[f"group-{action}"] = {"grants": GRANTS}
+    code, out, _ = run("group", action, "nas", "restore", "zoe", "--group", "family")
+    assert code == 0
+    assert out.splitlines() == [
+        "Granted at this machine:",
+        "  nas (abababab) may restore ? (efefefef)",
+        "  whom nas (abababab) removes is removed here",
+        "",
+        "Denied at this machine, by owner:",
+        "  zoe (cdcdcdcd): assign, write",
+    ]
+    wanted = {"member": "nas", "right": "restore", "owner": "zoe", "group": "family"}
+    assert engine.asked[-1] == (f"group-{action}", wanted)
+    assert json.loads(run("group", action, "nas", "remove", "--json")[1])["grants"] == GRANTS
+    assert engine.asked[-1] == (f"group-{action}", {"member": "nas", "right": "remove"})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("nas", "restore"), ("nas", "remove", "zoe"), ("nas", "takeover", "zoe"), ("nas", "backup")],
+)
+def test_a_grant_that_makes_no_sense_is_not_asked_for(
+    run: Run, engine: FakeEngine, words: tuple[str, ...]
+) -> None:
+    assert run("group", "grant", *words)[0] == 2
+    assert engine.asked == []
+
+
+@pytest.mark.parametrize("action", ["deny", "allow"])
+def test_deny_and_allow(run: Run, engine: FakeEngine, action: str) -> None:
+    engine.answers[f"group-{action}"] = {"grants": NO_GRANTS}
+    code, out, _ = run("group", action, "zoe", "write", "takeover")
+    assert (code, out) == (0, "Nothing is granted or denied at this machine.\n")
+    wanted = {"owner": "zoe", "acts": ["write", "takeover"]}
+    assert engine.asked == [(f"group-{action}", wanted)]
+    assert run("group", action, "zoe", "delete")[0] == 2
+    assert run("group", action, "zoe")[0] == 2
+
+
+def test_what_was_decided_is_shown(run: Run, engine: FakeEngine) -> None:
+    box, nas = {"name": "box", "key": "ef" * 32}, {"name": "nas", "key": KEY}
+    shown = {**GROUP, "grants": GRANTS, "proposals": [{"by": nas, "member": box}]}
+    engine.answers["group-show"] = {"group": shown}
+    _, out, _ = run("group", "show")
+    assert "  box (key efefefef), by nas (key abababab)" in out
+    assert "  zoe (cdcdcdcd): assign, write" in out
+    assert json.loads(run("group", "show", "--json")[1])["group"]["grants"] == GRANTS
+
+
 def test_the_members_are_shown(run: Run) -> None:
     _, out, _ = run("group", "show")
+    assert "Granted" not in out
+    assert "Denied" not in out
     assert 'Group "family"' in out
     assert "zoe (this machine)" in out
     assert "NO" in out  # no recovery key

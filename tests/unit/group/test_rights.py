@@ -19,6 +19,7 @@ from blockrep.group.rights import (
     decide,
     may_write,
     readable_owners,
+    takeable_owners,
 )
 from blockrep.group.section import MemberDevice, Recovery
 
@@ -112,12 +113,15 @@ def test_what_a_connection_may_do_is_what_is_decided_for_each_act() -> None:
         NONE,
         Grants(restore=frozenset({(OTHER, OWNER), (STRANGER, OWNER)})),
         Grants(denied=frozenset({(OWNER, Act.RESTORE), (OWNER, Act.WRITE)})),
+        Grants(denied=frozenset({(OWNER, Act.TAKEOVER)})),
     ]
     for view in (VIEW, stolen):
         for granted in grants:
             for who in (OWNER, OTHER, RECOVERY, STRANGER):
                 read = ask(who, Act.RESTORE, view=view, grants=granted) == ALLOWED
                 assert (OWNER in readable_owners(view, granted, who)) is read
+                take = ask(who, Act.TAKEOVER, view=view, grants=granted) == ALLOWED
+                assert (OWNER in takeable_owners(view, granted, who)) is take
             write = ask(OWNER, Act.WRITE, view=view, grants=granted) == ALLOWED
             assert may_write(view, granted, OWNER) is write
 
