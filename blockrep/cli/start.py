@@ -11,4 +11,8 @@ def start() -> int:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from blockrep.cli.main import main
 
-    return main()
+    code = main()
+    # What is done stays a success: a signal while the interpreter ends would make it a failure.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    return code

@@ -34,6 +34,24 @@ def waiting_bytes(fd: int) -> int:
     return int(struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0])
 
 
+ENDING = """
+import os, signal, sys
+import blockrep.cli.main
+from blockrep.cli.start import start
+
+blockrep.cli.main.main = lambda: 0
+code = start()
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    os.kill(os.getpid(), number)
+sys.exit(code)
+"""
+
+
+def test_a_signal_after_the_end_changes_nothing(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", ENDING], cwd=tmp_path, check=False, timeout=30)
+    assert done.returncode == 0
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_signal_never_shortens_the_output(unbuffered: str, tmp_path: Path) -> None:
     """A write that a signal cuts short is a short write, after which Python by itself goes on only
