@@ -254,7 +254,9 @@ class ReplicaAhead(BlockrepError):
 
 class HistoryFull(BlockrepError):
     exit_code = 97
-    default_hint = "wait until the lock of older versions has run out, or accept it at the holder"
+    default_hint = (
+        "wait until the lock of older versions has run out, or `blockrep accept` at the holder"
+    )
 
 
 class NoSuchEpoch(BlockrepError):

@@ -152,7 +152,10 @@ class JobTable:
         running = [job for job in self._jobs.values() if not job.ended.is_set()]
         for job in running:
             if (job.kind, job.subject) == (kind, subject):
-                raise DeviceBusy(f"the {kind} of {subject} is running already, as job {job.id}")
+                raise DeviceBusy(
+                    f"the {kind} of {subject} is running already, as job {job.id}",
+                    hint=f"wait for it, or end it with `blockrep jobs --cancel {job.id}`",
+                )
         if len(running) >= MAX_RUNNING:
             raise DeviceBusy(f"{len(running)} jobs are running, which is as many as there may be")
 
@@ -170,6 +173,14 @@ class JobTable:
         with self._lock:
             jobs = list(self._jobs.values())
         return [job.view() for job in jobs]
+
+    def last_ended(self, kind: str, subject: str) -> Job | None:
+        """The last job of this kind and subject that came to an end; not one that was cancelled."""
+        with self._lock:
+            jobs = list(self._jobs.values())
+        meant = (job for job in reversed(jobs) if (job.kind, job.subject) == (kind, subject))
+        ended = {JobState.DONE, JobState.FAILED}
+        return next((job for job in meant if job.view().state in ended), None)
 
     def running(self) -> int:
         """How many have not ended, their last words included."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from blockrep.agent.dialling import CONNECT_S, Line, connect, group_by_id, group_by_number
+from blockrep.agent.dialling import CONNECT_S, connect, group_by_id, group_by_number
 from blockrep.agent.exchange import ANSWER_S, call
 from blockrep.errors import (
     BlockrepError,
@@ -24,7 +24,7 @@ from blockrep.group.escrow import Secrets, unwrap_secrets
 from blockrep.group.identity import Identity, new_identity
 from blockrep.group.membership import view_group
 from blockrep.group.merge import merge
-from blockrep.group.recovery_key import RecoveryKeys, derive_recovery
+from blockrep.group.recovery_key import RecoveryKeys, check_recovery_text, derive_recovery
 from blockrep.group.section import Member
 from blockrep.group.tls import client_context, expect_peer, peer_key
 from blockrep.transfer.channel import Channel
@@ -63,6 +63,7 @@ def recover_from(address: str, recovery_text: str) -> Recovered:
 
     `RecoveryKeyWrong` when no member of a group of that holder has this key, `PeerUnreachable`.
     """
+    check_recovery_text(recovery_text)  # what is mistyped is told before anybody is asked
     for group_id in _ask_groups(address):
         keys = derive_recovery(recovery_text, group_id)
         try:
@@ -101,16 +102,6 @@ def recover_in(document: Document, keys: RecoveryKeys) -> Recovered:
         if secrets.identity.key == section.key:
             return Recovered(document, section.member, secrets, keys)
     raise failure
-
-
-def dial_as_owner(recovered: Recovered, holder: Member, purpose: Purpose) -> Line:
-    """A greeted connection to a holder, with the recovery identity."""
-    channel = open_as_owner(recovered, holder)
-    try:
-        return Line(channel, greet(channel, recovered.me, purpose, holder.key))
-    except BaseException:
-        channel.close()
-        raise
 
 
 def open_as_owner(recovered: Recovered, holder: Member) -> Channel:

@@ -67,7 +67,10 @@ def _look_here(seat: Seat, holder: Member, owner_key: bytes, device_id: bytes) -
     store = seat.holdings.find(owner_key, device_id)
     if store is None:
         return Replica(holder, device_id)
-    held = [(e.record, e.present, e.locked) for e in store.epochs()]
+    try:
+        held = [(e.record, e.present, e.locked) for e in store.epochs()]
+    except BlockrepError as error:
+        return Replica(holder, device_id, failure=error.message)
     return _verified(holder, owner_key, device_id, held)
 
 

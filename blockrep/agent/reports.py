@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from blockrep.agent.held_device import HeldDevice
 from blockrep.agent.holdings import HeldSegment
+from blockrep.agent.jobs import Job, JobState
 from blockrep.agent.local_lines import Document
 from blockrep.agent.receipts import load_receipts
 from blockrep.agent.replicas import HeldEpoch, Replica, ask_holders
@@ -101,14 +102,21 @@ class Reports:
 
     def _device_problems(self, device: HeldDevice, replicas: list[Replica]) -> Iterator[str]:
         stale_s = self._world.config.stale_hours * 3600
+        job = self._world.jobs.last_ended("backup", str(device.path))
+        missed = _missed(job) if job is not None else {}
         good = 0
         receipts = self._receipts(device)
         for replica in replicas:
             problem = _problem(replica, stale_s, receipts.get(replica.holder.key))
+            if not problem and replica.holder.key.hex() in missed:
+                reason = missed[replica.holder.key.hex()]
+                yield f"{device.path}: the last backup did not reach {reason}"
             if problem:
                 yield f"{device.path} at {replica.holder.name}: {problem}"
             good += bool(replica.newest) and not problem
         wanted = min(WANTED_REPLICAS, len(replicas))
+        if job is not None and job.view().state is JobState.FAILED:
+            yield f"{device.path}: the last backup failed: {job.view().reason}"
         if not replicas:
             yield f"{device.path}: there is no other member that could hold it"
         elif good < wanted:
@@ -155,6 +163,23 @@ def find_owner(seat: Seat, name: str) -> Member:
 
 def _id_of(device: HeldDevice) -> bytes:
     return device.keys.device_id if device.keys is not None else bytes(16)
+
+
+def _missed(job: Job) -> dict[str, str]:
+    """The holders that a backup did not reach, by key: name and reason."""
+    if job.view().state is not JobState.DONE:
+        return {}
+    return {
+        holder["key"]: _named_reason(holder)
+        for holder in job.result()["backup"]["holders"]
+        if not holder["committed"]
+    }
+
+
+def _named_reason(holder: Document) -> str:
+    """Why a holder has no receipt; what it said itself begins with its name."""
+    name, reason = str(holder["name"]), str(holder["reason"])
+    return reason if reason.startswith(name) else f"{name}: {reason}"
 
 
 def _problem(replica: Replica, stale_s: int, signed: Epoch | None) -> str:

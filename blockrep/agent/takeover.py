@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from blockrep.agent.exchange import ANSWER_S
 from blockrep.agent.held_device import HeldDevice
 from blockrep.agent.jobs import Job
 from blockrep.agent.joining import take_off_disk
 from blockrep.agent.local_lines import Document
-from blockrep.agent.recovering import Recovered, dial_as_owner, recover_from
+from blockrep.agent.recovering import Recovered, open_as_owner, recover_from
 from blockrep.agent.reports import find_owner
 from blockrep.agent.seat import Seat
 from blockrep.agent.world import World, maybe_text, text_of
@@ -25,10 +24,7 @@ from blockrep.errors import (
 from blockrep.group.identity import DeviceKeys, area_keys
 from blockrep.group.key_record import put_keys
 from blockrep.group.section import Member, MemberDevice
-from blockrep.transfer.frames import Kind
-from blockrep.transfer.messages import Select, State
-from blockrep.transfer.takeover import make_takeover
-from blockrep.transfer.wire import Purpose
+from blockrep.transfer.fetch import Reader
 
 
 class TakeoverRequests:
@@ -170,15 +166,9 @@ def _tell(
     """Whether this holder takes the new writer, and a sentence about it."""
     owner = recovered.secrets.identity
     try:
-        line = dial_as_owner(recovered, holder, Purpose.READ)
-        with line.channel as channel:
-            channel.post(Kind.SELECT, Select(owner.key, device_id).build())
-            channel.receive(ANSWER_S)
-            now_s, nonce = int(time.time()), line.greeting.nonce
-            message = make_takeover(owner.key, device_id, writer, now_s, nonce, owner.sign)
-            channel.post(Kind.TAKEOVER, message.build())
-            State.parse(channel.receive(ANSWER_S).body)
-            channel.end()
+        channel = open_as_owner(recovered, holder)
+        with Reader(channel, recovered.me, holder.key, owner.key, device_id) as reader:
+            reader.take_over(writer, owner.sign)
     except NoSuchEpoch:
         return False, f"{holder.name} has no replica."
     except BlockrepError as error:

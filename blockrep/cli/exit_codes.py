@@ -64,8 +64,3 @@ def exit_codes() -> list[tuple[int, str]]:
     rows.append((SUCCESS, "success"))
     rows.append((BROKEN_PIPE, "the reader of the output went away"))
     return sorted(rows)
-
-
-def error_kinds() -> set[type[errors.BlockrepError]]:
-    """The errors that have a meaning here; a test compares them with the tree."""
-    return set(_MEANINGS)

@@ -28,12 +28,25 @@ def run_backup(session: Session, arguments: Namespace) -> None:
     session.report(backup_lines(backup))
     failed = [holder for holder in backup["holders"] if not holder["committed"]]
     if failed:
-        raise BackupIncomplete(_failures(failed))
+        raise BackupIncomplete(_failures(failed), hint=_what_to_do(failed))
 
 
 def _failures(failed: list[Document]) -> str:
-    reasons = "; ".join(f"{holder['name']}: {holder['reason']}" for holder in failed)
+    reasons = "; ".join(_named_reason(holder) for holder in failed)
     return f"the epoch did not reach {len(failed)} of the holders: {reasons}"
+
+
+def _named_reason(holder: Document) -> str:
+    """What a holder said itself begins with its name."""
+    name, reason = str(holder["name"]), str(holder["reason"])
+    return reason if reason.startswith(name) else f"{name}: {reason}"
+
+
+def _what_to_do(failed: list[Document]) -> str:
+    """What helps at the holders, and then again; running it again alone may never help."""
+    hints = dict.fromkeys(str(holder["hint"]) for holder in failed if holder.get("hint"))
+    again = BackupIncomplete.default_hint
+    return "; ".join(hints) + f"; then {again}" if hints else again
 
 
 def run_status(session: Session, arguments: Namespace) -> None:

@@ -76,16 +76,6 @@ def list_devices() -> tuple[DeviceInfo, ...]:
     )
 
 
-def describe_device(path: Path) -> DeviceInfo:
-    """One device, a partition or an image file; `DeviceNotFound` and its like are raised."""
-    name = sysfs.block_name(path)
-    if name is None:
-        Device(path).close()
-        return _describe(path, "", "", "")
-    device = pyudev.Devices.from_name(pyudev.Context(), "block", name)
-    return _describe(path, name, _model(name, device), _serial(name, device))
-
-
 def _model(name: str, device: pyudev.Device) -> str:
     """udev's words where its daemon runs, the kernel's otherwise."""
     vendor = sysfs.read_attribute(name, "device/vendor")

@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from blockrep.errors import RecordDamaged, RecordUnsupported, RecoveryKeyWrong
 from blockrep.group.identity import DeviceKeys, Identity, identity_from_seed
-from blockrep.group.recovery_key import derive_recovery
 
 MAX_ESCROW_BYTES = 2044
 MAX_DEVICES = 16
@@ -91,14 +90,6 @@ def unwrap_secrets(escrow: bytes, wrap_key: bytes) -> Secrets:
     except InvalidTag as error:
         raise RecoveryKeyWrong("this recovery key does not open the owner's keys") from error
     return _parse_body(group_id, body)
-
-
-def recover_secrets(escrow: bytes, recovery_text: str) -> Secrets:
-    """What an escrow holds, by the recovery key or passphrase.
-
-    `RecoveryKeyWrong` when it is mistyped or another's, `RecordDamaged` for what is no escrow.
-    """
-    return unwrap_secrets(escrow, derive_recovery(recovery_text, escrow_group(escrow)).wrap_key)
 
 
 def _parse_body(group_id: bytes, body: bytes) -> Secrets:

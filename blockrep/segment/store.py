@@ -1,9 +1,9 @@
 """One segment of a device: assigned to an owner, filled with epochs, read, kept whole.
 
 Every method may be called by any thread; they take turns. After a `DeviceIO` of a write everything
-is refused until the segment was settled again, by `begin`, `tick` or `open`. What each order of
-writes is for, and what a cut leaves, is in docs/segment-format.md ("Applying an epoch") and
-docs/invariants.md.
+is refused until the segment was settled again, by `begin`, `epochs`, `tick` or `open`. What each
+order of writes is for, and what a cut leaves, is in docs/segment-format.md ("Applying an epoch")
+and docs/invariants.md.
 """
 
 from __future__ import annotations
@@ -284,8 +284,12 @@ class Store:
             return found
 
     def epochs(self) -> list[StoredEpoch]:
-        """The epochs that can be read, newest first; the newest `MAX_EPOCHS` of them."""
+        """The epochs that can be read, newest first; the newest `MAX_EPOCHS` of them.
+
+        `DeviceIO` where the segment failed and cannot be settled: then none can be read.
+        """
         with self._lock:
+            self._open_again_after_failure()
             return list(islice(self._source.stored(), MAX_EPOCHS))
 
     def view(self, epoch_id: bytes) -> EpochReader:

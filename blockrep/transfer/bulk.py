@@ -14,7 +14,6 @@ from itertools import pairwise
 from typing import ClassVar, NamedTuple, Self
 
 from blockrep.chunks import (
-    BLOCK_BYTES,
     CHUNK_BYTES,
     DIGEST_BYTES,
     PAGE_BYTES,
@@ -319,8 +318,3 @@ class Data:
         encoded = Encoded(codec, raw_bytes, view[at:])
         _check_encoded(encoded, MAX_READ * CHUNK_BYTES)
         return cls(items, encoded)
-
-
-def blocks_in(mask: int) -> int:
-    """How many bytes the blocks of a mask take."""
-    return BLOCK_BYTES * mask.bit_count()

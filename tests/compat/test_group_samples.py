@@ -13,8 +13,9 @@ from group_builders import GROUP, NOW, identity, section
 
 from blockrep.disk.area import build_area, parse_area
 from blockrep.group.document import build_document, parse_document
-from blockrep.group.escrow import Secrets, recover_secrets
+from blockrep.group.escrow import Secrets, escrow_group, unwrap_secrets
 from blockrep.group.identity import DeviceKeys, area_keys
+from blockrep.group.recovery_key import derive_recovery
 from blockrep.group.section import MemberDevice
 
 HERE = Path(__file__).parent
@@ -49,7 +50,9 @@ def test_area_version_1_with_keys() -> None:
 
 
 def test_escrow_version_1() -> None:
-    found = recover_secrets(sample("escrow-v1.hex"), RECOVERY_TEXT)
+    escrow = sample("escrow-v1.hex")
+    keys = derive_recovery(RECOVERY_TEXT, escrow_group(escrow))
+    found = unwrap_secrets(escrow, keys.wrap_key)
     assert found == Secrets(GROUP, identity(1), NAME, "home", (DEVICE,))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ from net.machines import COMMAND_S, Machine, Machines, bring_in, machines
 pytestmark = pytest.mark.root
 
 
-@pytest.fixture
-def chain(tmp_path: Path) -> Iterator[Machines]:
-    """The first has let the second in, and the second the third; each has sent an epoch."""
-    with machines(tmp_path, 3) as made:
+@contextlib.contextmanager
+def a_chain(folder: Path) -> Iterator[Machines]:
+    """The first has let the second in, and the second the third."""
+    with machines(folder, 3) as made:
         first, second, third = made.all
         first.run("group", "create", "test", "--recovery-key-file", first.key_file)
         bring_in(first, second)
@@ -25,6 +26,19 @@ def chain(tmp_path: Path) -> Iterator[Machines]:
         for machine in made.all:
             wait_for("all three", lambda m=machine: members(m) == ["m1", "m2", "m3"])  # type: ignore[misc]
         second.run("backup", "--mode", "full")
+        yield made
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Iterator[Machines]:
+    with a_chain(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def kept_chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    """One for the tests that leave it as it was, and for a last one."""
+    with a_chain(tmp_path_factory.mktemp("grants")) as made:
         yield made
 
 
@@ -37,8 +51,8 @@ def group(machine: Machine) -> dict[str, Any]:
     return shown
 
 
-def test_denied_and_allowed_again(chain: Machines) -> None:
-    first, second, third = chain.all
+def test_denied_and_allowed_again(kept_chain: Machines) -> None:
+    first, second, third = kept_chain.all
     denied = first.run("group", "deny", "m2", "write", "restore")["grants"]["denied"]
     assert [(row["owner"], row["act"]) for row in denied] == [("m2", "restore"), ("m2", "write")]
     backup = second.run("backup", "--mode", "full", ok=(102,))["backup"]
@@ -60,6 +74,7 @@ def test_denied_and_allowed_again(chain: Machines) -> None:
     backup = third.run("backup", ok=(102,))["backup"]
     reasons = {h["name"]: h["reason"] for h in backup["holders"] if not h["committed"]}
     assert "denied at this machine" in reasons["m1"]
+    first.run("group", "allow", "m3", "assign")
 
 
 def history(machine: Machine) -> dict[str, Any]:
@@ -67,25 +82,8 @@ def history(machine: Machine) -> dict[str, Any]:
     return shown
 
 
-def test_a_takeover_is_denied_where_it_was_denied(chain: Machines) -> None:
-    first, second, third = chain.all
-    first.run("group", "deny", "m2", "takeover")
-    second.stop()
-    (second.folder / "state").rename(second.folder / "old-state")
-    chain.give_new_disk(second, seed=777)
-    second.start()
-    words = "m2", "--from", f"{third.address}:7317", "--recovery-key-file", second.key_file
-    lines = second.run("takeover", *words)["takeover"]["lines"]
-    told = dict(zip(("m1", "m3"), sorted(lines), strict=True))
-    assert "no right to take" in told["m1"]
-    assert "from this machine alone now" in told["m3"]
-    assert "no right to take" in first.log
-    backup = second.run("backup", ok=(102,))["backup"]
-    assert {h["name"]: h["committed"] for h in backup["holders"]} == {"m1": False, "m3": True}
-
-
-def test_a_grant_to_restore(chain: Machines) -> None:
-    first, _, third = chain.all
+def test_a_grant_to_restore(kept_chain: Machines) -> None:
+    first, _, third = kept_chain.all
     assert any(text.startswith("m1: ") for text in history(third)["unreachable"])
     granted = first.run("group", "grant", "m3", "restore", "m2")["grants"]["restore"]
     assert [(row["member"], row["owner"]) for row in granted] == [("m3", "m2")]
@@ -96,6 +94,23 @@ def test_a_grant_to_restore(chain: Machines) -> None:
     assert any(text.startswith("m1: ") for text in history(third)["unreachable"])
     assert first.run("group", "withdraw", "m3", "restore", "m2", ok=(2,))
     assert first.run("group", "grant", "m3", "restore", "m3", ok=(2,))
+
+
+def test_a_takeover_is_denied_where_it_was_denied(kept_chain: Machines) -> None:
+    first, second, third = kept_chain.all
+    first.run("group", "deny", "m2", "takeover")
+    second.stop()
+    (second.folder / "state").rename(second.folder / "old-state")
+    kept_chain.give_new_disk(second, seed=777)
+    second.start()
+    words = "m2", "--from", f"{third.address}:7317", "--recovery-key-file", second.key_file
+    lines = second.run("takeover", *words)["takeover"]["lines"]
+    told = dict(zip(("m1", "m3"), sorted(lines), strict=True))
+    assert "no right to take" in told["m1"]
+    assert "from this machine alone now" in told["m3"]
+    assert "no right to take" in first.log
+    backup = second.run("backup", ok=(102,))["backup"]
+    assert {h["name"]: h["committed"] for h in backup["holders"]} == {"m1": False, "m3": True}
 
 
 def test_a_removal_counts_where_it_was_granted(chain: Machines) -> None:

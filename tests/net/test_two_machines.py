@@ -93,9 +93,9 @@ def test_a_disk_is_known_by_its_other_paths(
     first = pair[0]
     link = first.folder / "by-id"
     link.symlink_to(first.disks[0])
-    assert first.run("backup", link)["backup"]["epoch"] == 1
+    epoch = first.run("backup", link)["backup"]["epoch"]
     monkeypatch.chdir(first.folder)
-    assert first.run("backup", "by-id")["backup"]["epoch"] == 2
+    assert first.run("backup", "by-id")["backup"]["epoch"] == epoch + 1
     assert first.run("backup", first.images[0], ok=(2,))["error"]["kind"] == "UsageError"
 
 
@@ -111,6 +111,13 @@ def test_status_tells_what_is_unprotected(new_pair: Machines) -> None:
     second.stop()
     gone = first.run("status", ok=(101,))["status"]
     assert any("m2 does not answer" in problem for problem in gone["problems"])
+    first.run("backup", ok=(102,))
+    second.start()
+    missed = first.run("status", ok=(101,))["status"]
+    (problem,) = missed["problems"]
+    assert "the last backup did not reach m2" in problem
+    first.run("backup")
+    assert first.run("status")["status"]["problems"] == []
     (replica,) = gone["devices"][0]["replicas"]
     assert replica["epoch"] == 1  # by its receipt
 

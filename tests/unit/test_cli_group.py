@@ -261,6 +261,23 @@ def test_a_backup_without_every_receipt_fails_and_says_whose(run: Run, engine: F
     code, out, _ = run("backup", "--json")
     answer = json.loads(out)
     assert (answer["backup"], answer["error"]["kind"]) == (backup, "BackupIncomplete")
+    assert answer["error"]["hint"].startswith("run it again")
+
+
+def test_a_backup_that_a_holder_refused_says_what_helps_there(run: Run, engine: FakeEngine) -> None:
+    full = errors.HistoryFull("zoe: the epoch writes over more than the history has room for")
+    bad = {
+        "name": "zoe", "committed": False, "reason": full.message, "hint": full.hint,
+        "sent_bytes": 0,
+    }  # fmt: skip
+    backup = {
+        "device": "sda", "epoch": 0, "stored_bytes": 0, "holders": [bad], "recovery_key": True,
+    }  # fmt: skip
+    engine.answers["backup"] = {"backup": backup}
+    code, _, err = run("backup")
+    assert code == 102
+    assert "zoe: zoe" not in err
+    assert "`blockrep accept` at the holder; then run it again" in err
 
 
 def test_status_without_a_problem(run: Run, engine: FakeEngine) -> None:

@@ -552,6 +552,35 @@ def test_on_a_real_file_with_direct_io(tmp_path: Path) -> None:
         assert list(store.scrub()) == []
 
 
+def test_who_asks_for_the_epochs_after_a_failed_write_can_read_them(case: Case) -> None:
+    disk = FaultyDisk(case.disk.content, fault=Fault.ONCE)
+    store = Store.open(disk, START, case.clock)
+    new, owner = case.change(40), case.owner
+    store.begin(owner.next_id(), owner.number + 1, owner.last)
+    for items, blocks in messages(differing_chunks(case.blocks, new), new, case.blocks, 30):
+        assert store.apply(items, blocks) == []
+    disk.fail_at = disk.operations + 4
+    with pytest.raises(DeviceIO, match="test fault"):
+        store.drain()
+    assert [held.epoch.id for held in store.epochs()] == [owner.last]
+    assert read_all(store, owner.last, CHUNKS) == case.blocks
+    assert store.info.damage is None
+
+
+def test_epochs_that_cannot_be_read_are_not_told(case: Case) -> None:
+    disk = FaultyDisk(case.disk.content, fault=Fault.FOR_GOOD)
+    store = Store.open(disk, START, case.clock)
+    new, owner = case.change(40), case.owner
+    store.begin(owner.next_id(), owner.number + 1, owner.last)
+    for items, blocks in messages(differing_chunks(case.blocks, new), new, case.blocks, 30):
+        assert store.apply(items, blocks) == []
+    disk.fail_at = disk.operations + 4
+    with pytest.raises(DeviceIO, match="test fault"):
+        store.drain()
+    with pytest.raises(DeviceIO):
+        store.epochs()
+
+
 @pytest.mark.parametrize("fail_at", range(1, 14))
 def test_an_undo_that_fails_anywhere_is_made_up_for(case: Case, fail_at: int) -> None:
     """Also when it is a read that fails: nobody is told anything else than what was."""
