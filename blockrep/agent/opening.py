@@ -50,6 +50,8 @@ def open_replica(
     with contextlib.ExitStack() as stack:
         readers, failures = _open_readers(owner, device, stack)
         epoch = _choose_epoch(owner.member.name, readers, wanted.epoch, failures)
+        if wanted.epoch is None:
+            failures += _behind(epoch, owner.signed.get(device.device_id, 0))
         sources, names = _open_views(readers, epoch, folder, stack, failures)
         if not sources:
             raise PeerUnreachable("; ".join(failures))
@@ -129,6 +131,16 @@ def _choose_epoch(
             f"there are several epochs {text}: {ids}", hint="give the beginning of the id"
         )
     return max(found, key=lambda epoch: (epoch.number, epoch.time_s))
+
+
+def _behind(newest: Epoch, signed: int) -> list[str]:
+    """What is to be said where holders have signed for a later epoch than anybody shows."""
+    if newest.number >= signed:
+        return []
+    return [
+        f"epoch {newest.number} is the newest that is shown, but a holder has signed for epoch "
+        f"{signed}: it does not answer, or has lost it, or hides it"
+    ]
 
 
 def _is_meant(epoch: Epoch, text: str) -> bool:

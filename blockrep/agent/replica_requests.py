@@ -17,6 +17,7 @@ from functools import partial
 from blockrep.agent.dialling import CONNECT_S, connect, group_by_id, introduce
 from blockrep.agent.local_lines import Document
 from blockrep.agent.local_server import Tunnel
+from blockrep.agent.receipts import load_receipts
 from blockrep.agent.reports import find_owner
 from blockrep.agent.seat import Seat
 from blockrep.agent.world import World, key_of, maybe_text, text_of
@@ -24,6 +25,7 @@ from blockrep.errors import BlockrepError, NotAMember, PeerUnreachable
 from blockrep.group.document import build_document
 from blockrep.group.section import Member
 from blockrep.group.tls import expect_peer
+from blockrep.segment.epoch import parse_epoch
 from blockrep.transfer.channel import Channel
 from blockrep.transfer.greeting import answer_greeting
 from blockrep.transfer.hold import HolderSession
@@ -61,9 +63,21 @@ class ReplicaRequests:
             "me": group.identity.key.hex(),
             "instance": group.devices[0].area.instance_id.hex(),
             "held_here": here,
+            "signed": self._signed(owner),
             "devices": [str(device.path) for device in self._world.devices],
             "data_keys": keys,
             "document": build_document(document).decode(),
+        }
+
+    def _signed(self, owner: Member) -> dict[str, int]:
+        """The newest epoch of each device that a holder has signed for to this machine."""
+        folder = self._world.config.state_dir
+        return {
+            device.device_id.hex(): max(
+                (parse_epoch(r.record).number for r in load_receipts(folder, device.device_id)),
+                default=0,
+            )
+            for device in owner.devices
         }
 
     def read(self, arguments: Document) -> Tunnel:

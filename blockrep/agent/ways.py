@@ -6,8 +6,8 @@ and the address of a holder are enough.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,8 @@ class OwnerWays:
     ways: list[Way]
     data_key: Callable[[bytes], bytes | None]
     own_devices: tuple[Path, ...] = ()
+    # By device: the newest epoch that a holder has signed for to this machine, if it is the owner.
+    signed: Mapping[bytes, int] = field(default_factory=dict)
 
 
 def find_ways(place: Path, wanted: Wanted, progress: Progress) -> OwnerWays:
@@ -129,7 +131,8 @@ def _by_agent(place: Path, wanted: Wanted, answer: Answer, asked: dict[str, Any]
         return bytes.fromhex(text) if text is not None else None
 
     devices = tuple(Path(path) for path in answer["devices"])
-    return OwnerWays(section.member, ways, data_key, devices)
+    signed = {bytes.fromhex(device): int(number) for device, number in answer["signed"].items()}
+    return OwnerWays(section.member, ways, data_key, devices, signed)
 
 
 def _members(document: Document, me: bytes) -> list[Member]:

@@ -91,7 +91,8 @@ def test_who_talks_on_without_a_code_has_to_go(served: Served) -> None:
         while True:
             served.call(b"bad")
     served.thread.join(10)
-    assert isinstance(served.error, PeerBusy)
+    # The limit may come between two calls, or while the next one is waited for.
+    assert isinstance(served.error, PeerBusy | PeerUnreachable)
 
 
 def test_who_has_shown_a_code_may_wait(served: Served) -> None:

@@ -1,4 +1,4 @@
-"""What the status says of the holders of a disk."""
+"""What is said of holders that show less than they have signed for."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 from group_builders import member
 from replicas import Owner
 
+from blockrep.agent.opening import _behind
 from blockrep.agent.replicas import HeldEpoch, Replica
 from blockrep.agent.reports import _problem
 from blockrep.segment.epoch import Epoch, parse_epoch
@@ -43,3 +44,10 @@ def test_a_holder_that_has_what_it_has_signed_for_is_good() -> None:
 def test_a_holder_that_does_not_answer_is_not_accused() -> None:
     silent = replace(shows(), failure="it does not answer")
     assert _problem(silent, HOUR_S, epoch(7)) == "it does not answer"
+
+
+def test_a_restore_of_less_than_was_signed_for_is_told() -> None:
+    assert _behind(epoch(7), 7) == _behind(epoch(8), 7) == _behind(epoch(1), 0) == []
+    (said,) = _behind(epoch(6), 7)
+    assert "epoch 6 is the newest that is shown" in said
+    assert "signed for epoch 7" in said
