@@ -61,6 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
     _check_installed()
     # A run that is ended cleans up like one that is interrupted.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Who was started in the background ignores SIGINT, and what it starts would too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.load_profile("all" if config.getoption("--all") else "ci")
     config.pluginmanager.register(Skips(), "blockrep-skips")
 
