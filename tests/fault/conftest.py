@@ -14,7 +14,7 @@ from fault.campaign import Effort, Score
 from fault.scratch import scratch_folder
 
 SCORES = pytest.StashKey[dict[str, Score]]()
-SAMPLE = Effort(budget_s=9.0)  # per kind in CI; the other campaigns have shares of it
+SAMPLE = Effort(budget_s=5.0)  # per kind in CI; the other campaigns have shares of it
 ALL = Effort(random_per_window=60, tears_per_write=8, nested_share=0.4)
 
 

@@ -45,6 +45,7 @@ def test_a_removed_member_is_out_at_once(trio: Machines) -> None:
     assert [(s["owner"], s["epoch"]) for s in held if s["owner"]] == [("m2", 1)]
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_machine_is_told_everywhere(trio: Machines) -> None:
     first, second, third = trio.all
     third.stop()
