@@ -26,6 +26,8 @@ from bench.stale import leave_old_data
 from pytest_benchmark.fixture import BenchmarkFixture
 from sides import KEY
 
+from blockrep.extents import subtract
+from blockrep.native import Filesystem
 from blockrep.transfer.send import Mode
 
 MIB = 1 << 20
@@ -197,7 +199,9 @@ class Differential:
         ways.fresh_copy(original, self.image)
         ways.fresh_copy(original, self.copy)
         self.ours = Ours(folder / "ours", self.image, KEY)
-        self.ours.survey()
+        with Filesystem.open(self.image) as filesystem:
+            # What the bitmaps say must stay as it is.
+            self.data = subtract(filesystem.used(), filesystem.metadata())
         self.holder = stack.enter_context(self.ours.holder())
         self.ours.back_up(self.holder, mode=Mode.FULL)
         self.borg = peer_tools.Borg(folder / "borg")
@@ -205,14 +209,13 @@ class Differential:
         self.changed_bytes = 0
 
     def change(self, turn: int) -> None:
-        """New content for blocks all over what is in use."""
+        """New content for blocks all over the files."""
         chance = random.Random(turn)
-        used = self.ours.owner.used or []
-        lengths = [extent.length for extent in used]
-        count = int(sum(lengths) * CHANGED_SHARE) // BLOCK_BYTES
+        lengths = [extent.length for extent in self.data]
+        count = int(sum(lengths) * CHANGED_SHARE)
         blocks = set()
-        for extent in chance.choices(used, lengths, k=count):
-            blocks.add(extent.start // BLOCK_BYTES + chance.randrange(extent.length // BLOCK_BYTES))
+        for extent in chance.choices(self.data, lengths, k=count):
+            blocks.add(extent.start + chance.randrange(extent.length))
         with self.image.open("rb+") as file:
             for block in sorted(blocks):
                 file.seek(block * BLOCK_BYTES)
