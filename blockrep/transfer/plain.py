@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from blockrep.chunks import (
@@ -20,6 +19,7 @@ from blockrep.chunks import (
 )
 from blockrep.errors import BlockrepError, ReplicaDamaged, WrongKey
 from blockrep.segment.epoch import Epoch
+from blockrep.segment.runs import block_runs
 from blockrep.transfer.source import (
     READ_CHUNKS,
     WINDOW_CHUNKS,
@@ -153,7 +153,7 @@ class PlainEpoch:
         parts = []
         for index, mask in enumerate(masks):
             chunk = data[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]
-            parts += [chunk[start : start + length] for start, length in block_runs(mask)]
+            parts += [chunk[start : start + length] for start, length in _byte_runs(mask)]
         packed = bytearray().join(parts)
         if self._key is not None:
             encrypt_blocks(self._key, numbers, masks, packed)
@@ -231,23 +231,12 @@ def _lay_out(chunk: memoryview, mask: int, blocks: memoryview) -> None:
     if mask != FULL:
         chunk[:] = bytes(CHUNK_BYTES)
     at = 0
-    for start, length in block_runs(mask):
+    for start, length in _byte_runs(mask):
         chunk[start : start + length] = blocks[at : at + length]
         at += length
 
 
-@lru_cache(maxsize=4096)
-def block_runs(mask: int) -> tuple[tuple[int, int], ...]:
-    """The runs of set bits as (start, length) in bytes of the chunk."""
-    runs: list[tuple[int, int]] = []
-    block = 0
-    while mask >> block:
-        if mask >> block & 1:
-            end = block
-            while mask >> end & 1:
-                end += 1
-            runs.append((block * BLOCK_BYTES, (end - block) * BLOCK_BYTES))
-            block = end
-        else:
-            block += 1
-    return tuple(runs)
+def _byte_runs(mask: int) -> Iterator[tuple[int, int]]:
+    """The runs of stored blocks as (start, length) in bytes of the chunk."""
+    for first, count in block_runs(mask):
+        yield first * BLOCK_BYTES, count * BLOCK_BYTES
