@@ -11,8 +11,9 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 
-from blockrep.group.identity import Identity, is_signed_by
+from blockrep.group.identity import Identity
 from blockrep.group.section import Section
+from blockrep.signature import is_signed_by
 
 MAC_BYTES = 32
 _SIGNED = b"blockrep join signature 1\0"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from blockrep.disk.area_keys import NO_WRAP_KEY, AreaKeys
 from blockrep.errors import RecordDamaged
@@ -63,15 +62,6 @@ def new_device_keys() -> DeviceKeys:
     a probability of 2**-256.
     """
     return DeviceKeys(os.urandom(ID_BYTES), os.urandom(DATA_KEY_BYTES))
-
-
-def is_signed_by(key: bytes, signature: bytes, message: bytes) -> bool:
-    """Whether `signature` is that of the 32 bytes `key`; False for anything malformed."""
-    try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
 
 
 def identity_of(keys: AreaKeys) -> Identity:

@@ -23,7 +23,7 @@ from blockrep.group.handshake import (
     short_code,
     wait_message,
 )
-from blockrep.group.identity import SIGNATURE_BYTES, is_signed_by
+from blockrep.group.identity import SIGNATURE_BYTES
 from blockrep.group.invite import LIFE_S, Invitation, new_invitation
 from blockrep.group.replies import (
     MAX_JOIN_CALL_BYTES,
@@ -36,6 +36,7 @@ from blockrep.group.replies import (
 )
 from blockrep.group.section import Section, read_section
 from blockrep.group.strict_json import Fields
+from blockrep.signature import is_signed_by
 
 MAX_OPEN = 16
 MAX_LOG = 100

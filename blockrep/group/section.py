@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from blockrep.errors import RecordDamaged, RecordUnsupported
 from blockrep.group.certificate import MAX_CERTIFICATE_BYTES, check_certificate
 from blockrep.group.escrow import MAX_ESCROW_BYTES
-from blockrep.group.identity import ID_BYTES, KEY_BYTES, SIGNATURE_BYTES, Identity, is_signed_by
+from blockrep.group.identity import ID_BYTES, KEY_BYTES, SIGNATURE_BYTES, Identity
 from blockrep.group.strict_json import Fields, build_json, parse_object, to_base64
+from blockrep.signature import is_signed_by
 
 MAX_SECTION_BYTES = 11_264
 MAX_MEMBERS = 64

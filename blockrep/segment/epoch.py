@@ -10,11 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from blockrep.chunks import CHUNK_BYTES, chunk_count
 from blockrep.errors import RecordDamaged, RecordUnsupported
+from blockrep.signature import is_signed_by
 
 EPOCH_BYTES = 1024
 MAX_PARTITIONS = 32
@@ -148,10 +146,8 @@ def verify_epoch(data: bytes, owner_key: bytes) -> Epoch:
     if epoch.owner_key != owner_key:
         raise RecordDamaged(f"epoch {epoch.number} is of another owner")
     signature = data[_SIGNED_BYTES : _SIGNED_BYTES + _SIGNATURE_BYTES]
-    try:
-        Ed25519PublicKey.from_public_bytes(owner_key).verify(signature, _signed_part(data))
-    except (InvalidSignature, ValueError) as error:
-        raise RecordDamaged(f"the signature of epoch {epoch.number} is wrong") from error
+    if not is_signed_by(owner_key, signature, _signed_part(data)):
+        raise RecordDamaged(f"the signature of epoch {epoch.number} is wrong")
     return epoch
 
 

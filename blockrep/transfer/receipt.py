@@ -7,10 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from blockrep.errors import EpochRefused
+from blockrep.signature import is_signed_by
 from blockrep.transfer.fields import Body, unpack
 from blockrep.transfer.frames import Kind
 
@@ -62,7 +60,5 @@ def make_receipt(
 
 def verify_signature(key: bytes, signature: bytes, data: bytes, what: str) -> None:
     """Ed25519; `EpochRefused` when it is not of this key. Any 32 bytes are taken for a key."""
-    try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, data)
-    except (InvalidSignature, ValueError):
-        raise EpochRefused(f"{what} is not signed by whom it should be") from None
+    if not is_signed_by(key, signature, data):
+        raise EpochRefused(f"{what} is not signed by whom it should be")
