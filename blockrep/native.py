@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from blockrep._core import ffi, lib
+from blockrep.closing import Closing
 from blockrep.errors import (
     BlockrepError,
     DeviceBusy,
@@ -164,7 +164,7 @@ class Cell(NamedTuple):
     unused: int
 
 
-class Filesystem:
+class Filesystem(Closing):
     """An open ext2, ext3 or ext4 filesystem; a context manager.
 
     Methods raise `FilesystemDamaged` for damage they meet, `DeviceIO` for failed reads.
@@ -203,17 +203,6 @@ class Filesystem:
         if handle:
             err = ffi.new("struct br_err *")
             _check(lib.br_fs_close(handle, err), err)
-
-    def __enter__(self) -> Filesystem:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def handle(self) -> Any:

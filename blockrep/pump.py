@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from blockrep._core import ffi, lib
@@ -25,6 +24,7 @@ from blockrep.chunks import (
     BytesLike,
     map_pages,
 )
+from blockrep.closing import Closing
 from blockrep.errors import DeviceIO, InternalError
 from blockrep.extents import Extent
 
@@ -45,7 +45,7 @@ class Batch:
     blocks: memoryview
 
 
-class Pump:
+class Pump(Closing):
     """One pass over the used blocks of a disk; an iterator of batches and a context manager.
 
     The entries of the chunks that have a block in `used` are written to `new_map` as their batch
@@ -99,17 +99,6 @@ class Pump:
             lib.br_pump_close(handle)
 
         self._handle = ffi.gc(out[0], close)
-
-    def __enter__(self) -> Pump:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop the threads wherever they are and wait for their end; safe to call twice.

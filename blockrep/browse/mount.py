@@ -18,6 +18,7 @@ from urllib.parse import quote
 from blockrep.browse.keeper import MOUNT_SOURCE, SOCKET
 from blockrep.browse.nbd import Export, NbdServer
 from blockrep.browse.view import View
+from blockrep.closing import Closing
 from blockrep.disk.holds import read_mounts
 from blockrep.disk.partition import Partition, TableKind
 from blockrep.errors import (
@@ -67,7 +68,7 @@ def _nothing_to_mount(found: list[PartContent]) -> FilesystemUnsupported:
     )
 
 
-class Mount:
+class Mount(Closing):
     """A mounted epoch. `close` unmounts; so does the end of this process, however it ends."""
 
     def __init__(
@@ -111,12 +112,6 @@ class Mount:
             stack.callback(self._stop_keeper)
             self._await_ready()
             self._stack = stack.pop_all()
-
-    def __enter__(self) -> Mount:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def is_alive(self) -> bool:

@@ -19,9 +19,9 @@ import stat
 import struct
 import threading
 from pathlib import Path
-from types import TracebackType
 
 from blockrep.buffers import new_buffer as new_buffer
+from blockrep.closing import Closing
 from blockrep.errors import (
     DeviceBusy,
     DeviceIO,
@@ -46,7 +46,7 @@ GPT_SIGNATURE = b"EFI PART"
 CHUNK_BYTES = 8 << 20
 
 
-class Device:
+class Device(Closing):
     """A block device or a disk image file.
 
     `sector_bytes` is the logical sector size; a file has 512, or what its GPT was made for.
@@ -87,17 +87,6 @@ class Device:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Device:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the device; safe to call twice."""

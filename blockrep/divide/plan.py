@@ -8,8 +8,8 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
+from blockrep.closing import Closing
 from blockrep.disk.area import Area
 from blockrep.disk.device import Device
 from blockrep.disk.holds import refuse_if_held
@@ -49,7 +49,7 @@ TABLE_SCRATCH_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Closing):
     """A change of a disk that was computed and proven, and has not changed a byte.
 
     `transaction` is None where no filesystem has to change: then `plain` is written, stage by
@@ -61,17 +61,6 @@ class Plan:
     transaction: Transaction | None
     plain: tuple[Stage, ...]
     request: DivideRequest | None = None
-
-    def __enter__(self) -> Plan:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Safe to call twice."""

@@ -10,8 +10,8 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
+from blockrep.closing import Closing
 from blockrep.disk.device import Device, new_buffer
 from blockrep.errors import DeviceIO, NoRoomForShadow
 from blockrep.extents import Extent, total
@@ -22,7 +22,7 @@ PIECE_BYTES = 4 << 20
 GRAIN_BYTES = 64 << 10
 
 
-class Shadow:
+class Shadow(Closing):
     """A sparse file of `size_bytes` without a name: anonymous memory, or space in `folder`."""
 
     def __init__(self, size_bytes: int, folder: Path | None) -> None:
@@ -37,17 +37,6 @@ class Shadow:
     def path(self) -> Path:
         """Where other programs of this machine can open it."""
         return Path(f"/proc/{os.getpid()}/fd/{self._fd}")
-
-    def __enter__(self) -> Shadow:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Give its space back; safe to call twice."""

@@ -15,9 +15,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import Final
 
+from blockrep.closing import Closing
 from blockrep.errors import BlockrepError, PeerRefused, PeerUnreachable
 from blockrep.transfer.frames import Frame, Kind, build_header
 from blockrep.transfer.refusals import build_error, error_of, parse_error, refusal_of
@@ -35,7 +35,7 @@ JOIN_BYTES = 16 << 10
 Part = bytes | bytearray | memoryview
 
 
-class Channel:
+class Channel(Closing):
     """A connected socket, TLS or not, as a stream of frames.
 
     `PeerUnreachable` when the connection ends or is silent too long, `ProtocolError` for what the
@@ -74,17 +74,6 @@ class Channel:
         self._broken: PeerUnreachable | PeerRefused | None = None
         self._interruption: BlockrepError | None = None
         self._heard_at = self._spoke_at = time.monotonic()
-
-    def __enter__(self) -> Channel:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the socket, whatever is still queued; safe to call twice."""

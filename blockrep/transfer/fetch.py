@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 
 from blockrep.chunks import (
     BLOCK_BYTES,
@@ -25,6 +24,7 @@ from blockrep.chunks import (
     map_pages,
     pick_blocks,
 )
+from blockrep.closing import Closing
 from blockrep.errors import BlockrepError, EpochRefused, NoSuchEpoch, ProtocolError
 from blockrep.segment.content import ChunkBlocks
 from blockrep.segment.epoch import Epoch, verify_epoch
@@ -58,7 +58,7 @@ class RemoteEpoch:
     locked: bool
 
 
-class Reader:
+class Reader(Closing):
     """The replica of one device at one holder; a context manager.
 
     Any thread may call, one at a time gets through; a thread of its own keeps the connection alive
@@ -86,17 +86,6 @@ class Reader:
             channel.close()
             raise
         self._keeper.start()
-
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Say good-bye; safe to call twice."""
@@ -216,7 +205,7 @@ class CheckedChunk:
     blocks: memoryview | None
 
 
-class RemoteView:
+class RemoteView(Closing):
     """One epoch at one holder, read like a view of a store. Its map is checked already."""
 
     def __init__(self, reader: Reader, found: RemoteEpoch, pages: MapFile) -> None:
@@ -228,17 +217,6 @@ class RemoteView:
     def close(self) -> None:
         """Let go of the map."""
         self._pages.close()
-
-    def __enter__(self) -> RemoteView:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def map_pages(self, first: int, count: int) -> bytes:
         """Pages of the map; `ValueError` for pages that are not there."""

@@ -12,9 +12,9 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
 from blockrep.chunks import ENTRIES_PER_PAGE, PAGE_BYTES, RootHasher, clear_pages, map_pages
+from blockrep.closing import Closing
 from blockrep.errors import DeviceIO
 
 PIECE_PAGES = 256
@@ -22,7 +22,7 @@ PIECE_PAGES = 256
 TRAIL_PAGES = 512
 
 
-class MapFile:
+class MapFile(Closing):
     """Pages for at least `content_bytes`, all empty at first. `view` is all of them."""
 
     def __init__(self, folder: Path, content_bytes: int) -> None:
@@ -40,17 +40,6 @@ class MapFile:
         self.view = memoryview(self._map)
         for first, piece in self.pieces(self.pages):
             clear_pages(piece, first)
-
-    def __enter__(self) -> MapFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the pages; nobody may use `view` after this."""
