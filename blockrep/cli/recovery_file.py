@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from blockrep.errors import UsageError
+from blockrep.folders import flush_folder
 
 MAX_KEY_FILE_BYTES = 4096
 
@@ -29,7 +30,7 @@ def write_key_file(path: Path, key: str) -> None:
             file.flush()
             # The agent relies on the key from the next moment on.
             os.fsync(file.fileno())
-        _sync_folder(path)
+        flush_folder(path.absolute().parent)
     except FileExistsError as error:
         raise UsageError(f"{path} exists already; a recovery key overwrites nothing") from error
     except OSError as error:
@@ -49,11 +50,3 @@ def read_key_file(path: Path) -> str:
     if not text or len(data) > MAX_KEY_FILE_BYTES:
         raise UsageError(f"{path} holds no recovery key")
     return text
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path.absolute().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

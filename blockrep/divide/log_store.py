@@ -9,6 +9,7 @@ from typing import Protocol
 from blockrep.disk.device import Device
 from blockrep.errors import DeviceIO, NoRoomForLog, RecoverFailed
 from blockrep.extents import Extent, total
+from blockrep.folders import flush_folder
 
 ALIGN_BYTES = 4096
 
@@ -75,7 +76,7 @@ class FileStore:
             raise NoRoomForLog(f"cannot open {path}: {error.strerror}") from error
         self.inode = os.fstat(self._fd).st_ino
         if create:
-            self._sync_folder()
+            flush_folder(self.path.resolve().parent)
 
     def close(self) -> None:
         os.close(self._fd)
@@ -103,11 +104,3 @@ class FileStore:
             os.fsync(self._fd)
         except OSError as error:
             raise DeviceIO(f"cannot flush {self.path}: {error.strerror}") from error
-
-    def _sync_folder(self) -> None:
-        """Without this the file's bytes may survive a power cut and its name not."""
-        folder = os.open(self.path.resolve().parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

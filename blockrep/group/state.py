@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from blockrep.folders import flush_folder
 from blockrep.group.document import MAX_DOCUMENT_BYTES, Document, build_document, parse_document
 from blockrep.group.grants import MAX_GRANTS_BYTES, Grants, build_grants, parse_grants
 
@@ -41,7 +42,7 @@ def forget_group(folder: Path, group_id: bytes) -> None:
     """After leaving: remove both files."""
     for path in (_document_path(folder, group_id), _grants_path(folder, group_id)):
         path.unlink(missing_ok=True)
-    _flush_folder(folder)
+    flush_folder(folder)
 
 
 def _document_path(folder: Path, group_id: bytes) -> Path:
@@ -70,12 +71,4 @@ def _save(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    _flush_folder(path.parent)
-
-
-def _flush_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    flush_folder(path.parent)

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from blockrep.chunks import PAGE_BYTES, RootHasher, map_pages, page_is_sound
 from blockrep.errors import BlockrepError, RecordDamaged
+from blockrep.folders import flush_folder
 from blockrep.segment.epoch import EPOCH_BYTES, ID_BYTES, Epoch, parse_epoch, verify_epoch
 from blockrep.transfer.map_file import MapFile
 
@@ -90,7 +91,7 @@ class KeptMap:
             # Before the new name stands for it, all of it must be on the disk.
             os.fsync(file.fileno())
         new.rename(self._path)
-        _sync_folder(self.folder)
+        flush_folder(self.folder)
 
     def next_id(self) -> bytes:
         """The id of the next epoch, the same until `used_id`: so a later try can go on with it."""
@@ -134,11 +135,3 @@ def _are_sound(pages: memoryview, first: int) -> bool:
         page_is_sound(pages[at : at + PAGE_BYTES], first + at // PAGE_BYTES)
         for at in range(0, len(pages), PAGE_BYTES)
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
